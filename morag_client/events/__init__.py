@@ -1,0 +1,1 @@
+"""What can happen: the names, the typed events and their payloads."""

@@ -1,0 +1,1 @@
+"""Bytes to events and back: pure functions, without I/O, clock or randomness."""

@@ -1,0 +1,90 @@
+"""Who vouches for a delivery: a signature, a bearer token, or nobody where that was said aloud."""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Literal
+
+from morag_client.errors import AuthenticationError, ConfigurationError, SignatureError
+from morag_client.wire.delivery import Delivery
+from morag_client.wire.signature import HEADER, Secret, secret_keys, verify_with_keys
+
+Voucher = Literal["signature", "bearer", "nobody"]
+
+_SIGNATURE_HEADER = HEADER.lower().encode()
+
+
+@dataclass(frozen=True, slots=True)
+class Tenant:
+    """One sender of several, with the secrets of its own; `name` keeps its deliveries apart from all others'."""
+
+    name: str
+    secrets: Iterable[Secret] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """What can vouch for one delivery. `signature_keys` is None where signatures are no configured kind."""
+
+    signature_keys: tuple[bytes, ...] | None = field(default=None, repr=False)
+    bearer_tokens: tuple[bytes, ...] | None = field(default=None, repr=False)
+    insecure: bool = False
+    tenant: str = ""
+
+    @classmethod
+    def of_tenant(cls, tenant: Tenant | None, *, bearer_tokens: tuple[bytes, ...] | None) -> Credentials:
+        """The credentials of a tenant; an unknown one (None) has no secret that could match."""
+        if tenant is None:
+            return cls(signature_keys=(), bearer_tokens=bearer_tokens)
+        return cls(signature_keys=secret_keys(tenant.secrets), bearer_tokens=bearer_tokens, tenant=tenant.name)
+
+
+def authenticate(delivery: Delivery, credentials: Credentials) -> Voucher:
+    """What vouches for the delivery.
+
+    A signature that is present must verify; without one, another configured kind has to vouch.
+    Raises SignatureError or AuthenticationError (both 401).
+    """
+    if credentials.signature_keys is not None:
+        signatures = delivery.header_values(_SIGNATURE_HEADER)
+        if len(signatures) > 1:
+            raise SignatureError(f"{HEADER} was sent {len(signatures)} times")
+        if signatures:
+            verify_with_keys(delivery.body, signatures[0], credentials.signature_keys)
+            return "signature"
+    if credentials.bearer_tokens is not None and _bears(delivery, credentials.bearer_tokens):
+        return "bearer"
+    if credentials.insecure:
+        return "nobody"
+    if credentials.signature_keys is not None and credentials.bearer_tokens is None:
+        raise SignatureError(f"{HEADER} is missing")
+    raise AuthenticationError("nothing vouches for this delivery: " + _wanted(credentials))
+
+
+def bearer_keys(tokens: Iterable[str]) -> tuple[bytes, ...]:
+    """The tokens as bytes. Raises ConfigurationError where there is none or a blank one."""
+    keys = tuple(token.encode() for token in tokens)
+    if not keys or any(not key.strip() for key in keys):
+        raise ConfigurationError("a bearer token is empty or blank: anyone could send it; set a real one")
+    return keys
+
+
+def _bears(delivery: Delivery, tokens: tuple[bytes, ...]) -> bool:
+    values = delivery.header_values(b"authorization")
+    if len(values) != 1:
+        return False
+    scheme, _, token = values[0].partition(b" ")
+    if scheme.lower() != b"bearer":
+        return False
+    return any([hmac.compare_digest(token, good) for good in tokens])
+
+
+def _wanted(credentials: Credentials) -> str:
+    kinds = []
+    if credentials.signature_keys is not None:
+        kinds.append(f"send {HEADER}")
+    if credentials.bearer_tokens is not None:
+        kinds.append("send Authorization: Bearer with a known token")
+    return " or ".join(kinds) or "no kind of proof is configured"

@@ -1,0 +1,68 @@
+"""Bytes to a JSON object, strictly: what two parsers could read in two ways is refused."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Final
+
+from pydantic_core import from_json
+
+from morag_client.errors import MalformedBody
+
+_BOMS: Final = {b"\xef\xbb\xbf": "UTF-8", b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
+
+
+def decode_object(body: bytes) -> dict[str, Any]:
+    """The JSON object that these bytes are.
+
+    Refused, with MalformedBody: invalid UTF-8, a byte order mark, NaN and Infinity, lone surrogates, numbers of
+    thousands of digits, nesting of more than some 200 levels, duplicate keys, and everything that is no object.
+    """
+    for mark, encoding in _BOMS.items():
+        if body.startswith(mark):
+            raise MalformedBody(f"the body starts with a byte order mark ({encoding}); send plain UTF-8")
+    if not body.strip():
+        raise MalformedBody("the body is empty; expected a JSON object")
+    try:
+        decoded = from_json(body, allow_inf_nan=False)
+    except ValueError as error:
+        raise MalformedBody(f"the body is not valid JSON: {error}") from None
+    if not isinstance(decoded, dict):
+        raise MalformedBody(f"the body is {_kind(decoded)}, not a JSON object")
+    _refuse_duplicate_keys(body)
+    return decoded
+
+
+def _refuse_duplicate_keys(body: bytes) -> None:
+    # The fast parser keeps the last of two equal keys and cannot be told to complain.
+    try:
+        _PAIRS.decode(body.decode())
+    except _DuplicateKey as error:
+        raise MalformedBody(f"the key {error.args[0]!r} stands twice in one object") from None
+    except (ValueError, RecursionError) as error:
+        raise MalformedBody(f"the body is not valid JSON: {error}") from None
+
+
+class _DuplicateKey(Exception):
+    pass
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> None:
+    if len({key for key, _ in pairs}) == len(pairs):
+        return
+    seen: set[str] = set()
+    for key, _ in pairs:
+        if key in seen:
+            raise _DuplicateKey(key[:100])
+        seen.add(key)
+
+
+_PAIRS: Final = json.JSONDecoder(object_pairs_hook=_unique)
+
+
+def _kind(decoded: object) -> str:
+    if decoded is None:
+        return "null"
+    if isinstance(decoded, bool):
+        return "a boolean"
+    return {list: "an array", str: "a string"}.get(type(decoded), "a number")
