@@ -1,0 +1,27 @@
+"""What a handler may know beside the event."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from morag_client.events.types import Event
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """Asked for by annotation: `async def index(event: Event, context: Context)`.
+
+    `record_id` names the stored record, `attempt` counts this handler's attempts at it from 1, `received_at` is
+    when the delivery arrived (UTC), `sequence` the event's place among those of its task from 1 (None without a
+    task), `body` the bytes as they came. `receiver` is the Receiver that runs the handler.
+    """
+
+    event: Event
+    record_id: int
+    attempt: int
+    received_at: datetime
+    sequence: int | None
+    body: bytes = field(repr=False)
+    receiver: Any = field(repr=False)

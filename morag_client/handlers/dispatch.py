@@ -1,0 +1,57 @@
+"""Which handlers an event goes to."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from morag_client.events.types import Event
+from morag_client.handlers.binding import BoundHandler, bind
+from morag_client.handlers.registry import ErrorHook, Handler, Registry
+
+_REMEMBERED: Final = 1024
+
+
+class Dispatcher:
+    """The bound handlers of a registry, found by event. Handlers registered later are taken in by `refresh`."""
+
+    def __init__(self, registry: Registry, *, receiver_type: type) -> None:
+        self._registry = registry
+        self._receiver_type = receiver_type
+        self._handlers: list[Handler] = []
+        self._bound: list[BoundHandler] = []
+        self._by_name: dict[str, tuple[BoundHandler, ...]] = {}
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Binds what the registry holds now. Raises ConfigurationError as `bind` does."""
+        handlers = self._registry.handlers
+        if handlers != self._handlers:
+            self._bound = bind(handlers, receiver_type=self._receiver_type)
+            self._handlers = handlers
+            self._by_name.clear()
+
+    def candidates(self, event: Event) -> tuple[BoundHandler, ...]:
+        """The handlers that ask for events of this name or class, in the order of registration.
+
+        Whether one wants this very event is for its `where` to say.
+        """
+        found = self._by_name.get(event.name)
+        if found is None:
+            found = tuple(
+                bound
+                for bound in self._bound
+                if any(subscription.wants(event) for subscription in bound.handler.subscriptions)
+            )
+            # Senders may invent step names; they must not be able to fill the memory with them.
+            if len(self._by_name) >= _REMEMBERED:
+                self._by_name.clear()
+            self._by_name[event.name] = found
+        return found
+
+    @property
+    def handler_names(self) -> list[str]:
+        return [bound.name for bound in self._bound]
+
+    @property
+    def error_hooks(self) -> list[ErrorHook]:
+        return self._registry.error_hooks

@@ -1,0 +1,71 @@
+"""Threads for handlers that are plain functions.
+
+The pools of the standard library and of anyio are joined when the interpreter exits, so that one handler that hangs
+would keep the process from ever ending. These threads are daemons.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import queue
+import threading
+from collections.abc import Callable
+from typing import Any
+
+_Work = tuple[asyncio.AbstractEventLoop, "asyncio.Future[Any]", contextvars.Context, Callable[[], Any]]
+
+
+class HandlerThreads:
+    """A bounded pool; threads start when they are needed and end with `stop`."""
+
+    def __init__(self, *, size: int) -> None:
+        self._size = size
+        self._work: queue.SimpleQueue[_Work | None] = queue.SimpleQueue()
+        self._started = 0
+        self._busy = 0
+
+    async def run(self, function: Callable[[], Any]) -> Any:
+        """The function's result, from a thread and in the caller's context; waits while all threads are busy."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Any] = loop.create_future()
+        self._busy += 1
+        if self._busy > self._started and self._started < self._size:
+            self._started += 1
+            threading.Thread(target=self._serve, name=f"morag-handler-{self._started}", daemon=True).start()
+        self._work.put((loop, future, contextvars.copy_context(), function))
+        try:
+            # A thread cannot be cancelled: whoever waits here learns the outcome, or is gone with the process.
+            return await future
+        finally:
+            self._busy -= 1
+
+    def stop(self) -> None:
+        """Lets every thread end after the work it has."""
+        for _ in range(self._started):
+            self._work.put(None)
+        self._started = 0
+
+    def _serve(self) -> None:
+        while (work := self._work.get()) is not None:
+            loop, future, context, function = work
+            try:
+                result, error = context.run(function), None
+            except BaseException as raised:  # noqa: BLE001  # whatever a handler raises is its run's outcome
+                result, error = None, raised
+            try:
+                loop.call_soon_threadsafe(_settle, future, result, error)
+            except RuntimeError:  # the loop closed meanwhile: nobody waits for the outcome any more
+                pass
+            del work, loop, future, context, function, result, error
+
+
+def _settle(future: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:
+    if future.cancelled():
+        return
+    if error is None:
+        future.set_result(result)
+    elif isinstance(error, StopIteration):  # a future refuses it
+        future.set_exception(RuntimeError(f"the handler raised {error!r}"))
+    else:
+        future.set_exception(error)
