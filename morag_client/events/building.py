@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import copy
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, Final
 
 from pydantic import ValidationError
 
 from morag_client.events.catalog import event_class
 from morag_client.events.types import Event
 
-_PAYLOAD_FIELDS = ("data", "result", "metadata", "error_details")
+_PAYLOAD_FIELDS: Final = ("data", "result", "metadata", "error_details")
+_PASSES: Final = 4
+_MISFIT: Final = object()
 
 
 def build_event(fields: dict[str, Any]) -> Event:
@@ -19,35 +21,40 @@ def build_event(fields: dict[str, Any]) -> Event:
     The payload fields (`data`, `result`, `metadata`, `error_details`) may hold anything that JSON can.
     """
     cls = event_class(fields["name"])
-    for field in _PAYLOAD_FIELDS:
-        if field in fields and not isinstance(fields[field], dict):
-            del fields[field]
-    try:
-        return cls.model_validate(fields)
-    except (ValidationError, OverflowError) as error:
-        return cls.model_validate(_without_misfits(fields, error))
-
-
-def _without_misfits(fields: dict[str, Any], error: ValidationError | OverflowError) -> dict[str, Any]:
-    if isinstance(error, OverflowError):
-        return {name: value for name, value in fields.items() if name not in _PAYLOAD_FIELDS}
-    pruned = {**fields, **{name: copy.deepcopy(fields[name]) for name in _PAYLOAD_FIELDS if name in fields}}
-    for problem in error.errors(include_url=False, include_context=False, include_input=False):
-        if problem["loc"][0] in _PAYLOAD_FIELDS:
-            _remove(pruned, problem["loc"])
-    return pruned
-
-
-def _remove(container: Any, location: tuple[int | str, ...]) -> None:
-    """Takes out the innermost named field on the way to a misfit; a list with a wrong element goes as a whole."""
-    innermost: tuple[dict[str, Any], str] | None = None
-    for key in location:
-        if isinstance(container, dict) and key in container:
-            innermost = container, str(key)
-            container = container[key]
-        elif isinstance(container, list) and isinstance(key, int) and key < len(container):
-            container = container[key]
-        else:
+    fitting = {name: value for name, value in fields.items() if name not in _PAYLOAD_FIELDS or isinstance(value, dict)}
+    # Once is enough but for a field of several types: what is wrong by one may hide what is wrong by another.
+    for _ in range(_PASSES):
+        try:
+            return cls.model_validate(fitting)
+        except ValidationError as error:
+            fitting = _without_misfits(fitting, _locations(error))
+        except OverflowError:  # older pydantic, where an integer is too large for a float
             break
-    if innermost is not None:
-        innermost[0].pop(innermost[1], None)
+    return cls.model_validate({name: value for name, value in fields.items() if name not in _PAYLOAD_FIELDS})
+
+
+def _locations(error: ValidationError) -> Iterable[tuple[int | str, ...]]:
+    problems = error.errors(include_url=False, include_context=False, include_input=False)
+    return (problem["loc"] for problem in problems if problem["loc"][0] in _PAYLOAD_FIELDS)
+
+
+def _without_misfits(fields: dict[str, Any], locations: Iterable[tuple[int | str, ...]]) -> dict[str, Any]:
+    misfits: dict[int | str, Any] = {}
+    for location in locations:
+        inner = misfits
+        for key in location:
+            inner = inner.setdefault(key, {})
+    return {name: value for name, value in _without(fields, misfits).items() if value is not _MISFIT}
+
+
+def _without(value: Any, misfits: dict[int | str, Any]) -> Any:
+    """A copy without the misfits: a field goes alone, a list with a wrong element as a whole."""
+    if not misfits:
+        return value
+    if isinstance(value, dict) and misfits.keys() <= value.keys():
+        kept = {key: _without(item, misfits[key]) if key in misfits else item for key, item in value.items()}
+        return {key: item for key, item in kept.items() if item is not _MISFIT}
+    if isinstance(value, list):
+        items = [_without(item, misfits[at]) if at in misfits else item for at, item in enumerate(value)]
+        return _MISFIT if any(item is _MISFIT for item in items) else items
+    return _MISFIT

@@ -26,6 +26,8 @@ def as_utc(moment: datetime) -> datetime:
 
 
 UtcDatetime = Annotated[datetime, AfterValidator(as_utc)]
+Texts = Annotated[list[str], Field(fail_fast=True)]
+"""Strings; one element that is none is enough to know, or a megabyte of them would take seconds to complain about."""
 
 
 class Payload(BaseModel):
@@ -38,6 +40,10 @@ class Payload(BaseModel):
         if found is _MISSING:
             raise KeyError(key)
         return found
+
+    def __contains__(self, key: object) -> bool:
+        """Whether MoRAG sent the field (with a value that fits, where it is a typed one)."""
+        return key in self.model_fields_set
 
     def get(self, key: str, default: Any = None) -> Any:
         """The field's value: a typed one where there is an attribute, else as MoRAG sent it."""
@@ -82,7 +88,7 @@ class ContentProcessingData(Payload):
     summary: str | None = None
     content_length: int | None = None
     language: str | None = None
-    detected_topics: list[str] | None = None
+    detected_topics: Texts | None = None
     processing_time_seconds: float | None = None
 
 
@@ -137,7 +143,7 @@ class IngestionData(Payload):
 class StepFailedData(Payload):
     error_code: str | None = None
     attempted_format: str | None = None
-    supported_formats: list[str] | None = None
+    supported_formats: Texts | None = None
 
 
 class TaskResult(Payload):

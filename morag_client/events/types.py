@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from morag_client.events.payloads import (
     ChainData,
@@ -48,8 +48,6 @@ class Event(BaseModel, frozen=True):
     `raw` is the decoded body as MoRAG sent it. `correlation` holds the application's own ids, as signed into the
     webhook URL. A field of the payload that does not fit its type is None in the typed form and untouched in `raw`.
     """
-
-    model_config = ConfigDict(arbitrary_types_allowed=True)
 
     name: str
     task_id: str | None = None

@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
-from morag_client.errors import AuthenticationError, ConfigurationError, SignatureError
+from morag_client.errors import AuthenticationError, SignatureError
 from morag_client.wire.delivery import Delivery
-from morag_client.wire.signature import HEADER, Secret, secret_keys, verify_with_keys
+from morag_client.wire.signature import HEADER, Secret, keys_of, secret_keys, verify_with_keys
 
 Voucher = Literal["signature", "bearer", "nobody"]
 
@@ -65,10 +65,7 @@ def authenticate(delivery: Delivery, credentials: Credentials) -> Voucher:
 
 def bearer_keys(tokens: Iterable[str]) -> tuple[bytes, ...]:
     """The tokens as bytes. Raises ConfigurationError where there is none or a blank one."""
-    keys = tuple(token.encode() for token in tokens)
-    if not keys or any(not key.strip() for key in keys):
-        raise ConfigurationError("a bearer token is empty or blank: anyone could send it; set a real one")
-    return keys
+    return keys_of("bearer token", tokens)
 
 
 def _bears(delivery: Delivery, tokens: tuple[bytes, ...]) -> bool:
@@ -78,7 +75,7 @@ def _bears(delivery: Delivery, tokens: tuple[bytes, ...]) -> bool:
     scheme, _, token = values[0].partition(b" ")
     if scheme.lower() != b"bearer":
         return False
-    return any([hmac.compare_digest(token, good) for good in tokens])
+    return any(hmac.compare_digest(token, good) for good in tokens)
 
 
 def _wanted(credentials: Credentials) -> str:

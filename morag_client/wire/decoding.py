@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any, Final
 
 from pydantic_core import from_json
@@ -16,7 +17,8 @@ def decode_object(body: bytes) -> dict[str, Any]:
     """The JSON object that these bytes are.
 
     Refused, with MalformedBody: invalid UTF-8, a byte order mark, NaN and Infinity, lone surrogates, numbers of
-    thousands of digits, nesting of more than some 200 levels, duplicate keys, and everything that is no object.
+    thousands of digits or beyond what a float holds, nesting of more than some 200 levels, duplicate keys, and
+    everything that is no object.
     """
     for mark, encoding in _BOMS.items():
         if body.startswith(mark):
@@ -29,14 +31,14 @@ def decode_object(body: bytes) -> dict[str, Any]:
         raise MalformedBody(f"the body is not valid JSON: {error}") from None
     if not isinstance(decoded, dict):
         raise MalformedBody(f"the body is {_kind(decoded)}, not a JSON object")
-    _refuse_duplicate_keys(body)
+    _refuse_ambiguous(body)
     return decoded
 
 
-def _refuse_duplicate_keys(body: bytes) -> None:
-    # The fast parser keeps the last of two equal keys and cannot be told to complain.
+def _refuse_ambiguous(body: bytes) -> None:
+    # The fast parser keeps the last of two equal keys and takes 1e400 for infinity, and cannot be told to complain.
     try:
-        _PAIRS.decode(body.decode())
+        _STRICT.decode(body.decode())
     except _DuplicateKey as error:
         raise MalformedBody(f"the key {error.args[0]!r} stands twice in one object") from None
     except (ValueError, RecursionError) as error:
@@ -57,7 +59,12 @@ def _unique(pairs: list[tuple[str, Any]]) -> None:
         seen.add(key)
 
 
-_PAIRS: Final = json.JSONDecoder(object_pairs_hook=_unique)
+def _finite(number: str) -> None:
+    if math.isinf(float(number)):
+        raise ValueError(f"the number {number[:20]} is too large")
+
+
+_STRICT: Final = json.JSONDecoder(object_pairs_hook=_unique, parse_float=_finite)
 
 
 def _kind(decoded: object) -> str:
@@ -65,4 +72,6 @@ def _kind(decoded: object) -> str:
         return "null"
     if isinstance(decoded, bool):
         return "a boolean"
-    return {list: "an array", str: "a string"}.get(type(decoded), "a number")
+    if isinstance(decoded, list):
+        return "an array"
+    return "a string" if isinstance(decoded, str) else "a number"

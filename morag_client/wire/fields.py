@@ -29,11 +29,11 @@ class Fields:
         self.wrong(key, "a string that is not empty")
         return ""
 
-    def number(self, key: str) -> float | None:
-        """A required number; None and a problem otherwise."""
-        value = as_number(self.values.get(key))
+    def percent(self, key: str) -> float | None:
+        """A required number, kept within 0 to 100; None and a problem otherwise."""
+        value = percent(self.values.get(key))
         if value is None:
-            self.wrong(key, "a number")
+            self.wrong(key, "a number from 0 to 100")
         return value
 
     def flag(self, key: str) -> bool:

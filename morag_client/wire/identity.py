@@ -1,4 +1,4 @@
-"""Which deliveries are the same one: no dialect carries an event id, so the identity is made of what a retry repeats."""
+"""Which deliveries are the same one: no dialect has an event id, so an identity is made of what a retry repeats."""
 
 from __future__ import annotations
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-from urllib.parse import parse_qsl, urlsplit
+from collections.abc import Mapping
+from typing import Any, Final
+from urllib.parse import parse_qsl
 
 from morag_client.errors import InvalidPayload
 from morag_client.events.building import build_event
@@ -13,7 +14,9 @@ from morag_client.wire.decoding import decode_object
 from morag_client.wire.dialects.recognition import recognise
 from morag_client.wire.fields import Fields, Json, as_object, as_text
 
-_QUERY_IDS = ("task_id", "document_id")
+_ENVELOPES: Final = frozenset({"envelope", "enveloped_step"})
+_TASK_IDS: Final = ("task_id", "job_id")
+_DOCUMENT_IDS: Final = ("document_id",)
 
 
 def parse_event(body: bytes | str, *, url: str | None = None) -> Event:
@@ -23,7 +26,7 @@ def parse_event(body: bytes | str, *, url: str | None = None) -> Event:
     and InvalidPayload, naming every problem, for a known dialect whose required fields are missing or wrong.
     """
     payload = decode_object(body.encode("utf-8", "surrogatepass") if isinstance(body, str) else body)
-    return read_event(payload, query=urlsplit(url).query if url else "")
+    return read_event(payload, query=_query(url) if url else "")
 
 
 def read_event(payload: Json, *, query: str = "") -> Event:
@@ -36,45 +39,49 @@ def read_event(payload: Json, *, query: str = "") -> Event:
         fields = grammar.read(body)
         if body.problems:
             raise InvalidPayload(*body.problems)
-    fields["dialect"] = grammar.name if grammar else UNKNOWN
+    fields["dialect"] = dialect = grammar.name if grammar else UNKNOWN
     fields["raw"] = payload
-    if query:
-        _ids_from_query(fields, query)
+    sent = _sent(query) if query else {}
+    fields["task_id"] = _stated(payload, dialect, _TASK_IDS) or sent.get("task_id")
+    fields["document_id"] = _stated(payload, dialect, _DOCUMENT_IDS) or sent.get("document_id")
     return build_event(fields)
 
 
 def stated_task_id(event: Event) -> str | None:
     """The task or job id that the body itself states; the URL's query is not to be trusted with ownership."""
-    raw = event.raw
-    stated = as_object(raw.get("data")).get("task_id") if event.dialect in {"envelope", "enveloped_step"} else None
-    return as_text(stated) or as_text(raw.get("task_id")) or as_text(raw.get("job_id"))
+    return _stated(event.raw, event.dialect, _TASK_IDS)
+
+
+def _stated(payload: Mapping[str, Any], dialect: str, keys: tuple[str, ...]) -> str | None:
+    data = as_object(payload.get("data"))
+    own = (data, payload) if dialect in _ENVELOPES else (payload, data)
+    # The ingest tasks of r2 and r3 carry the submitter's metadata inside their result.
+    metadata = (as_object(place.get("metadata")) for place in (*own, as_object(payload.get("result"))))
+    found = (as_text(place.get(key)) for place in (*own, *metadata) for key in keys)
+    return next(filter(None, found), None)
 
 
 def _unknown(payload: Json) -> dict[str, Any]:
     data = as_object(payload.get("data"))
-    metadata = as_object(data.get("metadata")) or as_object(payload.get("metadata"))
-
-    def stated(key: str) -> str | None:
-        return as_text(payload.get(key)) or as_text(data.get(key))
-
     return {
         "name": UNKNOWN,
-        "task_id": stated("task_id") or stated("job_id"),
-        "document_id": stated("document_id") or as_text(metadata.get("document_id")),
-        "status": stated("status"),
-        "message": stated("message"),
+        "stage": as_text(payload.get("stage_type")),
+        "status": as_text(payload.get("status")) or as_text(data.get("status")),
+        "message": as_text(payload.get("message")) or as_text(data.get("message")),
         "data": data,
-        "metadata": metadata,
+        "metadata": as_object(data.get("metadata")) or as_object(payload.get("metadata")),
     }
 
 
-def _ids_from_query(fields: dict[str, Any], query: str) -> None:
-    if all(fields.get(key) for key in _QUERY_IDS):
-        return
+def _query(url: str) -> str:
+    # Not urlsplit, which refuses some URLs: without an id in it the event is still an event.
+    return url.partition("#")[0].partition("?")[2]
+
+
+def _sent(query: str) -> dict[str, str]:
+    """The query's fields, the first of each; none where there are more than anybody needs."""
     try:
-        sent = dict(reversed(parse_qsl(query, max_num_fields=100)))
-    except ValueError:  # more fields than anybody needs
-        return
-    for key in _QUERY_IDS:
-        if not fields.get(key):
-            fields[key] = sent.get(key)
+        sent = parse_qsl(query.encode("utf-8", "replace").decode(), max_num_fields=100)
+    except ValueError:
+        return {}
+    return dict(reversed(sent))

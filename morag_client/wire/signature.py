@@ -38,7 +38,7 @@ _ALGORITHM = HexHmacSha256()
 
 def sign(body: bytes, secret: Secret) -> str:
     """The value of `X-MoRAG-Signature` for these bytes. Raises ConfigurationError for a blank secret."""
-    return _ALGORITHM.get_signature(secret_keys([secret])[0], body).decode()
+    return _ALGORITHM.get_signature(secret_keys(secret)[0], body).decode()
 
 
 def verify_signature(body: bytes, signature: str | bytes | None, secrets: Secret | Iterable[Secret]) -> None:
@@ -47,7 +47,7 @@ def verify_signature(body: bytes, signature: str | bytes | None, secrets: Secret
     Raises SignatureError where none did or the signature is missing or malformed, and ConfigurationError
     where there is no secret or a blank one.
     """
-    keys = secret_keys([secrets] if isinstance(secrets, (str, bytes)) else secrets)
+    keys = secret_keys(secrets)
     if signature is None:
         raise SignatureError(f"{HEADER} is missing")
     verify_with_keys(body, signature if isinstance(signature, bytes) else _header_bytes(signature), keys)
@@ -64,12 +64,29 @@ def verify_with_keys(body: bytes, signature: bytes, keys: Sequence[bytes]) -> No
     raise SignatureError(f"{HEADER} does not match: no configured secret signed these bytes")
 
 
-def secret_keys(secrets: Iterable[Secret]) -> tuple[bytes, ...]:
+def secret_keys(secrets: Secret | Iterable[Secret]) -> tuple[bytes, ...]:
     """The secrets as keys. Raises ConfigurationError where there is none or a blank one."""
-    keys = tuple(secret.encode() if isinstance(secret, str) else secret for secret in secrets)
-    if not keys or any(not key.strip() for key in keys):
-        raise ConfigurationError("a webhook secret is empty or blank: anyone could sign with it; set a real one")
+    return keys_of("webhook secret", [secrets] if isinstance(secrets, (str, bytes)) else secrets)
+
+
+def keys_of(kind: str, values: Iterable[Secret]) -> tuple[bytes, ...]:
+    """Secrets or tokens as bytes. Raises ConfigurationError where there is none, or one that proves nothing."""
+    keys = tuple(_key(kind, value) for value in values)
+    if not keys:
+        raise ConfigurationError(f"there is no {kind}; set one, or leave this kind of proof out altogether")
     return keys
+
+
+def _key(kind: str, value: object) -> bytes:
+    if not isinstance(value, (str, bytes)):
+        raise ConfigurationError(f"a {kind} is of type {type(value).__name__}; set a string or bytes")
+    if not value.strip():
+        raise ConfigurationError(f"a {kind} is empty or blank: anyone could make it up; set a real one")
+    try:
+        # Bytes of the environment that are no UTF-8 reach Python as surrogates; these are the bytes that were meant.
+        return value.encode("utf-8", "surrogateescape") if isinstance(value, str) else value
+    except UnicodeEncodeError:
+        raise ConfigurationError(f"a {kind} has characters that no encoding can carry; set another one") from None
 
 
 def malformed(signature: bytes) -> str | None:

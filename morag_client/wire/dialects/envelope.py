@@ -20,15 +20,12 @@ def read(body: Fields) -> dict[str, Any]:
     name = from_guide(body.choice("event_type", EVENT_TYPES))
     occurred_at = body.time("timestamp")
     data = body.object("data")
-    task_id = data.text("task_id")
+    data.text("task_id")
     data.text("status")
     values = data.values
     details = as_object(values.get("error_details"))
-    metadata = as_object(values.get("metadata"))
     return {
         "name": name,
-        "task_id": task_id,
-        "document_id": as_text(values.get("document_id")) or as_text(metadata.get("document_id")),
         "status": name.rpartition(".")[2],
         "progress": _progress(name, values),
         "occurred_at": occurred_at,
@@ -37,7 +34,7 @@ def read(body: Fields) -> dict[str, Any]:
         "error_code": as_text(details.get("error_code")),
         "error_details": details,
         "result": values.get("result"),
-        "metadata": metadata,
+        "metadata": as_object(values.get("metadata")),
     }
 
 
@@ -69,4 +66,5 @@ def _progress(name: str, data: Json) -> float | None:
         sent = percent(data.get("progress_percent"))
         return _PROGRESS.get(name) if sent is None else sent
     # r1 counts a task's progress from 0 to 1, the guide its steps' from 0 to 100.
-    return percent(fraction * 100 if fraction <= 1 else fraction)
+    # Rounded, or 0.07 would be 7.000000000000001 %.
+    return percent(round(fraction * 100, 6) if fraction <= 1 else fraction)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from morag_client.events.names import STEP_STATUSES
 from morag_client.wire.dialects import flat_step
 from morag_client.wire.fields import Fields, Json
 
@@ -20,5 +21,10 @@ def read(body: Fields) -> dict[str, Any]:
 
 def check(body: Fields) -> None:
     data = body.values.get("data")
-    if isinstance(data, dict):
-        flat_step.check(Fields(data, body.problems, "data."))
+    if not isinstance(data, dict):
+        return
+    flat_step.check(Fields(data, body.problems, "data."))
+    event_type, status = body.values.get("event_type"), data.get("status")
+    told = event_type.rpartition("_")[2] if isinstance(event_type, str) else ""
+    if told in STEP_STATUSES and status in STEP_STATUSES and told != status:
+        body.problems.append(f"event_type {event_type!r} is inconsistent with data.status {status!r}")

@@ -15,13 +15,13 @@ def recognises(payload: Json) -> bool:
 
 def read(body: Fields) -> dict[str, Any]:
     occurred_at = body.time("timestamp")
-    body.number("progress_percent")
+    body.percent("progress_percent")
     return {**step_fields(body), "occurred_at": occurred_at}
 
 
 def step_fields(fields: Fields) -> dict[str, Any]:
     """What a step says, wherever its fields stand."""
-    task_id = fields.text("task_id")
+    fields.text("task_id")
     step = fields.values.get("step")
     if not isinstance(step, str):
         fields.wrong("step", "a string")
@@ -29,22 +29,16 @@ def step_fields(fields: Fields) -> dict[str, Any]:
     status = fields.choice("status", STEP_STATUSES)
     values = fields.values
     data = as_object(values.get("data"))
-    metadata = as_object(values.get("metadata"))
-    inner = as_object(data.get("metadata"))
     return {
         "name": step_event_name(step, status),  # type: ignore[arg-type]  # `choice` has looked
-        "task_id": task_id,
-        "document_id": as_text(values.get("document_id"))
-        or as_text(metadata.get("document_id"))
-        or as_text(inner.get("document_id")),
         "step": step,
         "status": status,
         "progress": percent(values.get("progress_percent")),
         "message": as_text(values.get("message")),
-        "error": as_text(values.get("error_message")),
+        "error": as_text(values.get("error_message")) or as_text(values.get("error")),
         "error_code": as_text(data.get("error_code")),
         "data": data,
-        "metadata": metadata,
+        "metadata": as_object(values.get("metadata")),
     }
 
 

@@ -16,7 +16,7 @@ def recognises(payload: Json) -> bool:
 
 def read(body: Fields) -> dict[str, Any]:
     name = _NAMES[body.choice("status", tuple(_NAMES))]
-    task_id = body.text("task_id")
+    body.text("task_id")
     body.text("completed_at")
     values = body.values
     result = as_object(values.get("result"))
@@ -24,8 +24,6 @@ def read(body: Fields) -> dict[str, Any]:
     failed = name == "task.failed"
     return {
         "name": name,
-        "task_id": task_id,
-        "document_id": as_text(values.get("document_id")) or as_text(metadata.get("document_id")),
         "status": name.rpartition(".")[2],
         "progress": None if failed else 100.0,
         # `completed_at` is one fixed string in every body of r2 and r3: it is no time at all.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from morag_client.wire.fields import Fields, Json, as_object, as_text
+from morag_client.wire.fields import Fields, Json, as_object, as_text, as_time
 
 
 def recognises(payload: Json) -> bool:
@@ -15,21 +15,21 @@ def read(body: Fields) -> dict[str, Any]:
     pipeline = body.object("pipeline")
     success = pipeline.flag("success")
     values = body.values
-    metadata = as_object(values.get("metadata"))
     return {
         **outcome("pipeline", success=success),
-        "document_id": as_text(metadata.get("document_id")),
+        "occurred_at": as_time(values.get("timestamp")),
         "error": as_text(pipeline.values.get("error_message")),
         "data": {
             **{key: value for key, value in pipeline.values.items() if key not in {"success", "error_message"}},
             **as_object(values.get("context")),
             "stages": values.get("stages"),
         },
-        "metadata": metadata,
+        "metadata": as_object(values.get("metadata")),
     }
 
 
 def check(body: Fields) -> None:
+    body.expect("timestamp", "an ISO 8601 time", as_time(body.values.get("timestamp")) is not None)
     body.expect("context", "an object", isinstance(body.values.get("context"), dict))
     body.expect("stages", "an array", isinstance(body.values.get("stages"), list))
 

@@ -15,10 +15,8 @@ def recognises(payload: Json) -> bool:
 def read(body: Fields) -> dict[str, Any]:
     success = body.flag("success")
     values = body.values
-    metadata = as_object(values.get("metadata"))
     return {
         **outcome("chain", success=success),
-        "document_id": as_text(metadata.get("document_id")),
         "occurred_at": as_time(values.get("timestamp")),
         "error": as_text(values.get("error_message")) or as_text(values.get("error")),
         "data": {
@@ -26,7 +24,7 @@ def read(body: Fields) -> dict[str, Any]:
             for key, value in values.items()
             if key not in {"type", "success", "timestamp", "error", "error_message", "metadata"}
         },
-        "metadata": metadata,
+        "metadata": as_object(values.get("metadata")),
     }
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from morag_client.events.names import STAGE_STATUSES, UNKNOWN, stage_name
 from morag_client.wire.fields import Fields, Json, as_object, as_text, as_time
+
+OTHER_STATUSES: Final = ("pending", "running")
+"""States of a stage that no event is made of: it has not ended."""
 
 
 def recognises(payload: Json) -> bool:
@@ -19,31 +22,27 @@ def read(body: Fields) -> dict[str, Any]:
         stage.wrong("type", "a stage's name or its number from 1 to 5")
     status = stage.text("status")
     values = body.values
-    metadata = as_object(values.get("metadata"))
     return {
         **stage_event(kind, status),
-        "document_id": as_text(metadata.get("document_id")),
-        "occurred_at": as_time(stage.values.get("end_time")),
+        "occurred_at": as_time(stage.values.get("end_time")) or as_time(values.get("timestamp")),
         "error": as_text(stage.values.get("error_message")),
         "data": {
             **{key: value for key, value in stage.values.items() if key not in {"type", "status", "error_message"}},
             **as_object(values.get("files")),
             **as_object(values.get("context")),
         },
-        "metadata": metadata,
+        "metadata": as_object(values.get("metadata")),
     }
 
 
 def check(body: Fields) -> None:
     stage = Fields(as_object(body.values.get("stage")), body.problems, "stage.")
     stage.expect("type", "a stage's name or its number from 1 to 5", stage_name(stage.values.get("type")) is not None)
-    stage.expect(
-        "status",
-        "one of pending, running, completed, failed, skipped",
-        stage.values.get("status") in {"pending", "running", *STAGE_STATUSES},
-    )
+    status, statuses = stage.values.get("status"), (*OTHER_STATUSES, *STAGE_STATUSES)
+    stage.expect("status", f"one of {', '.join(statuses)}", not isinstance(status, str) or status in statuses)
     for key in ("start_time", "end_time"):
         stage.expect(key, "an ISO 8601 time", as_time(stage.values.get(key)) is not None)
+    body.expect("timestamp", "an ISO 8601 time", as_time(body.values.get("timestamp")) is not None)
     for key in ("files", "context", "metadata"):
         body.expect(key, "an object", isinstance(body.values.get(key), dict))
 
