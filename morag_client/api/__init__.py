@@ -1,0 +1,1 @@
+"""MoRAG's REST API: its endpoints described once, and the clients over them."""

@@ -1,0 +1,181 @@
+"""The producer of webhooks for tests: MoRAG's calls, retries and bodies, over real HTTP."""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Any, Concatenate, ParamSpec, Self
+from urllib.parse import urlsplit
+from uuid import uuid4
+
+from morag_client.errors import ConfigurationError
+from morag_client.events.types import Dialect
+from morag_client.testing import calls
+from morag_client.testing.calls import Call
+from morag_client.testing.delivering import DeliveryResult, compose, deliver
+from morag_client.testing.moments import Moment
+from morag_client.testing.pipeline.document import Document
+from morag_client.testing.pipeline.running import Plan, run
+from morag_client.testing.pipeline.steps import Work
+from morag_client.testing.posting import OnRetry, Poster
+from morag_client.testing.sample import sample_document
+from morag_client.testing.senders import Manners, sender_of
+from morag_client.testing.wording import failing_step, say
+from morag_client.wire.authentication import bearer_keys
+from morag_client.wire.signature import Secret, secret_keys
+
+P = ParamSpec("P")
+
+
+def _sends(call: Callable[P, Call]) -> Callable[Concatenate[Emitter, P], bool]:
+    def send(emitter: Emitter, /, *args: P.args, **kwargs: P.kwargs) -> bool:
+        return emitter.carry_out(call(*args, **kwargs))
+
+    functools.update_wrapper(send, call)
+    return send
+
+
+class Emitter:
+    """Sends webhooks as MoRAG's service does: each `send_…` tells whether the receiver accepted.
+
+    `dialect` None is the guide: tasks in the envelope, steps flat. With a dialect, its sender's manners are kept too
+    (what counts as success, timeout, retries). `timeout_seconds`, `max_retries` (2 means three attempts) and
+    `retry_delay` (seconds, doubled each time) come before MoRAG's `WEBHOOK_*` variables, and these before the
+    sender's own. `on_delivery` hears of each delivery, `on_retry` of each failed attempt and the wait after it.
+    Safe to share between threads. Raises ConfigurationError for what cannot work.
+    """
+
+    def __init__(  # noqa: PLR0913
+        self,
+        *,
+        webhook_url: str | None = None,
+        secret: Secret | None = None,
+        bearer_token: str | None = None,
+        dialect: Dialect | None = None,
+        timeout_seconds: float | None = None,
+        max_retries: int | None = None,
+        retry_delay: float | None = None,
+        on_delivery: Callable[[DeliveryResult], None] | None = None,
+        on_retry: OnRetry | None = None,
+    ) -> None:
+        if secret is not None:
+            secret_keys([secret])
+        if bearer_token is not None:
+            bearer_keys([bearer_token])
+        self._webhook_url = None if webhook_url is None else checked_url(webhook_url)
+        self._secret, self._bearer_token, self._dialect = secret, bearer_token, dialect
+        self._manners = Manners(timeout_seconds=timeout_seconds, max_retries=max_retries, retry_delay=retry_delay)
+        self._manners.check()
+        self._on_delivery, self._on_retry = on_delivery, on_retry
+        self._poster = Poster()
+
+    send_task_started = _sends(calls.task_started)
+    send_task_progress = _sends(calls.task_progress)
+    send_task_completed = _sends(calls.task_completed)
+    send_task_failed = _sends(calls.task_failed)
+    send_step_started = _sends(calls.step_started)
+    send_step_completed = _sends(calls.step_completed)
+    send_step_failed = _sends(calls.step_failed)
+
+    def run_pipeline(  # noqa: PLR0913
+        self,
+        *,
+        webhook_url: str | None = None,
+        task_id: str | None = None,
+        document: Document | None = None,
+        document_id: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        fail_at: str | None = None,
+        progress_events: bool = False,
+    ) -> list[DeliveryResult]:
+        """Processes a document (the sample, if none is given) and sends everything that the dialect says about it.
+
+        That is the guide's 14 events, with `progress_events` 17. With `fail_at`, the failure of that step and of the
+        task; in r3's dialects a stage's name is understood too. A delivery that fails does not stop the rest.
+        """
+        step = None if fail_at is None else failing_step(fail_at, dialect=self._dialect)
+        url = self._url(webhook_url)
+        document = document or sample_document()
+        said = submission_metadata(document, webhook_url=url, document_id=document_id, metadata=metadata)
+        document = Document(document.filename, document.content, document.source_type, said)
+        work = Work(document, task_id or str(uuid4()))
+        plan = Plan(fail_at=step, progress_events=progress_events)
+        story: list[Moment] = []
+        results: list[DeliveryResult] = []
+        for moment in run(work, clock=time.perf_counter, plan=plan, metadata=said):
+            result = self.tell(moment, webhook_url=url, story=story, source=document.filename)
+            results += [] if result is None else [result]
+            story += [moment] if moment.ends_step else []
+        return results
+
+    def carry_out(self, call: Call) -> bool:
+        """Tells what a call says. Raises ConfigurationError where the emitter's dialect has no words for it."""
+        result = self.tell(call.moment, webhook_url=call.webhook_url)
+        if result is None:
+            raise ConfigurationError(f"the dialect {self._dialect} cannot say {call.moment.name}; choose another")
+        return result.ok
+
+    def tell(
+        self,
+        moment: Moment,
+        *,
+        webhook_url: str | None = None,
+        story: Sequence[Moment] = (),
+        source: str = "document",
+    ) -> DeliveryResult | None:
+        """Delivers what the dialect says of a moment; None where it says nothing.
+
+        `story` holds the ends of the steps before, `source` is the document's file name.
+        """
+        url = self._url(webhook_url)
+        words = say(moment, dialect=self._dialect, now=datetime.now(UTC), story=story, source=source)
+        if words is None:
+            return None
+        sender = sender_of(words.dialect, as_guide=self._dialect is None, manners=self._manners)
+        message = compose(words, url=url, sender=sender, secret=self._secret, bearer_token=self._bearer_token)
+        result = self._poster.drive(deliver(message, sender=sender), on_retry=self._on_retry)
+        if self._on_delivery is not None:
+            self._on_delivery(result)
+        return result
+
+    def close(self) -> None:
+        """Closes the connections and gives up what still waits for a retry."""
+        self._poster.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _url(self, stated: str | None) -> str:
+        if stated is not None:
+            return checked_url(stated)
+        if self._webhook_url is None:
+            raise ConfigurationError("no webhook URL: give webhook_url= to the emitter or to the call")
+        return self._webhook_url
+
+
+def submission_metadata(
+    document: Document, *, webhook_url: str, document_id: str | None = None, metadata: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """What task events echo of a submission: source type, webhook URL, document id, and the application's own."""
+    said = {"source_type": document.source_type, "webhook_url": webhook_url, **document.metadata, **(metadata or {})}
+    return said if document_id is None else {**said, "document_id": document_id}
+
+
+def checked_url(url: str) -> str:
+    """The URL as given. Raises ConfigurationError for one that nothing can be posted to."""
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable:
+        raise ConfigurationError(f"{url!r} is no webhook URL; write http://host:port/path")
+    return url

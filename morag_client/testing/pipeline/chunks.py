@@ -1,0 +1,44 @@
+"""A text cut into chunks: whole paragraphs where they fit, sentences where they do not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from morag_client.testing.pipeline.prose import paragraphs, split_sentences
+
+STRATEGY: Final = "paragraph"
+CHUNK_CHARACTERS: Final = 600
+"""No chunk is longer."""
+
+
+def chunk(text: str, *, size: int = CHUNK_CHARACTERS) -> list[str]:
+    """The text in chunks of at most `size` characters, none of them empty.
+
+    A heading opens a chunk of its own, together with what follows it.
+    """
+    chunks: list[str] = []
+    for piece in (piece for paragraph in paragraphs(text) for piece in _pieces(paragraph, size)):
+        joined = f"{chunks[-1]}\n\n{piece}" if chunks else piece
+        if chunks and not piece.startswith("#") and len(joined) <= size:
+            chunks[-1] = joined
+        else:
+            chunks.append(piece)
+    return chunks
+
+
+def _pieces(paragraph: str, size: int) -> Iterator[str]:
+    if len(paragraph) <= size:
+        yield paragraph
+        return
+    piece = ""
+    for sentence in split_sentences(paragraph):
+        if piece and len(piece) + 1 + len(sentence) > size:
+            yield piece
+            piece = ""
+        piece = f"{piece} {sentence}" if piece else sentence
+        while len(piece) > size:
+            yield piece[:size]
+            piece = piece[size:]
+    if piece:
+        yield piece
