@@ -10,6 +10,10 @@ class MoragError(Exception):
     """The root of everything that morag-client raises on purpose."""
 
 
+class MoragWarning(UserWarning):
+    """Something works, but probably not as meant."""
+
+
 class ConfigurationError(MoragError):
     """Something was set up in a way that cannot work; the message says what to change."""
 

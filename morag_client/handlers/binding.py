@@ -113,13 +113,11 @@ def _annotated(function: Callable[..., Any]) -> Any:
 
 
 def _supply(annotation: Any, receiver_type: type) -> Supply | None:
-    if isinstance(annotation, type):
-        if issubclass(annotation, Event):
-            return "event"
-        if issubclass(annotation, Context):
-            return "context"
-        return "receiver" if issubclass(receiver_type, annotation) and annotation is not object else None
-    return "event" if _event_classes(annotation) or annotation is Any else None
+    if annotation in {Any, object} or _event_classes(annotation):
+        return "event"
+    if isinstance(annotation, type) and issubclass(annotation, Context):
+        return "context"
+    return "receiver" if isinstance(annotation, type) and issubclass(receiver_type, annotation) else None
 
 
 def _event_classes(annotation: Any) -> tuple[type[Event], ...]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, overload
 
-from morag_client.errors import ConfigurationError
+from morag_client.errors import ConfigurationError, MoragWarning
 from morag_client.events.catalog import KNOWN, canonical_pattern, is_known, matches, nearest_known, producible
 from morag_client.events.types import Event
 
@@ -18,7 +18,7 @@ R = TypeVar("R")
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-class UnknownEventWarning(UserWarning):
+class UnknownEventWarning(MoragWarning):
     """A handler asks for an event that no known MoRAG release sends."""
 
 

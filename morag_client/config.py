@@ -1,0 +1,75 @@
+"""Settings, from MORAG_* variables and keywords."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Self
+
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from morag_client.errors import ConfigurationError
+
+Secrets = Annotated[tuple[SecretStr, ...] | None, NoDecode]
+
+
+class Settings(BaseSettings):
+    """Everything that can be set, by keyword or by environment: `database_url` is `MORAG_DATABASE_URL`.
+
+    Secrets and tokens are comma-separated in the environment (rotation: all are accepted). Durations are seconds.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="MORAG_", frozen=True, extra="forbid", env_ignore_empty=False)
+
+    webhook_secret: Secrets = None
+    bearer_tokens: Secrets = None
+    database_url: str | None = None
+    table_prefix: str = Field(default="", pattern=r"^[a-z0-9_]{0,32}$")
+    insecure: bool = False
+    inspect: bool = False
+    max_body_bytes: int = Field(default=1024 * 1024, ge=1)
+    body_timeout: float = Field(default=30.0, gt=0)
+    """How long a body may take to arrive."""
+    commit_timeout: float = Field(default=3.0, gt=0)
+    """After it, a delivery is answered with 503, so that MoRAG tries again."""
+    concurrency: int = Field(default=64, ge=1)
+    """How many tasks' events are handled side by side."""
+    handler_threads: int = Field(default=32, ge=1)
+    """How many handlers that are plain functions run at once."""
+    grace: float = Field(default=10.0, ge=0)
+    """How long a shutdown waits for handlers."""
+    lease: float = Field(default=30.0, gt=0)
+    """After so long without a heartbeat, another process takes over a worker's tasks."""
+
+    @field_validator("webhook_secret", "bearer_tokens", mode="before")
+    @classmethod
+    def _several(cls, value: Any) -> Any:
+        """A string is a comma-separated list, wherever it comes from."""
+        if isinstance(value, SecretStr):
+            value = value.get_secret_value()
+        if isinstance(value, bytes):
+            value = value.decode()
+        if isinstance(value, str):
+            return tuple(part.strip() for part in value.split(","))
+        return value
+
+    @field_validator("webhook_secret", "bearer_tokens")
+    @classmethod
+    def _none_blank(cls, value: tuple[SecretStr, ...] | None) -> tuple[SecretStr, ...] | None:
+        if value is not None and (not value or any(not part.get_secret_value().strip() for part in value)):
+            raise ValueError("is empty or has a blank part: anyone could use it; set real ones, separated by commas")
+        return value
+
+    @classmethod
+    def load(cls, **given: Any) -> Self:
+        """The settings of the environment, with those given (and not None) in their place.
+
+        Raises ConfigurationError naming every setting that is wrong, without showing its value.
+        """
+        try:
+            return cls(**{name: value for name, value in given.items() if value is not None})
+        except ValidationError as error:
+            problems = (
+                f"{'.'.join(map(str, problem['loc'][:1]))} (MORAG_{str(problem['loc'][0]).upper()}): {problem['msg']}"
+                for problem in error.errors(include_url=False, include_context=False, include_input=False)
+            )
+            raise ConfigurationError("settings that cannot work: " + "; ".join(problems)) from None

@@ -1,0 +1,12 @@
+"""Alembic's way in: runs on the connection, and in the transaction, that it is handed."""
+
+from alembic import context
+
+attributes = context.config.attributes
+context.configure(
+    connection=attributes["connection"],
+    version_table=attributes["version_table"],
+    render_as_batch=True,
+)
+with context.begin_transaction():
+    context.run_migrations()

@@ -1,0 +1,152 @@
+"""What is stored of an arrival: the columns, cleaned and bounded."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Any, Final, NamedTuple
+from urllib.parse import quote
+
+from pydantic_core import to_json
+
+from morag_client.events.names import guide_event_type
+from morag_client.events.types import Event
+from morag_client.inbox.tables import ID_LENGTH, NAME_LENGTH
+from morag_client.wire.delivery import Delivery
+from morag_client.wire.fields import as_object
+
+_TEXT_LENGTH: Final = 8192
+_KEPT_HEADERS: Final = frozenset(
+    {b"content-type", b"content-length", b"user-agent", b"x-request-id", b"x-forwarded-for", b"x-forwarded-proto"}
+)
+STORED: Final = "stored"
+
+
+class EventRow(NamedTuple):
+    """A row of `webhook_events` as it is inserted, in the order of the columns that a new row has."""
+
+    identity: bytes
+    task_id: str | None
+    event_type: str
+    step: str | None
+    status: str | None
+    progress_percent: float | None
+    timestamp: datetime | None
+    data: str | None
+    error_message: str | None
+    name: str
+    dialect: str
+    source: str
+    stage: str | None
+    document_id: str | None
+    correlation: str | None
+    task_key: bytes | None
+    tenant: str
+    path: str
+    query: str
+    headers: str
+    body: bytes
+    received_at: datetime
+    state: str
+
+
+class QuarantineRow(NamedTuple):
+    """A row of `webhook_quarantine` as it is inserted."""
+
+    status: int
+    code: str
+    problems: str
+    identity: bytes
+    tenant: str
+    path: str
+    query: str
+    headers: str
+    body: bytes
+    received_at: datetime
+
+
+class Arrival(NamedTuple):
+    """An authenticated delivery with what authentication found out about it."""
+
+    delivery: Delivery
+    identity: bytes
+    tenant: str
+    received_at: datetime
+
+
+def event_row(arrival: Arrival, event: Event, *, task_key: bytes | None) -> EventRow:
+    """The row of an event that arrived."""
+    delivery = arrival.delivery
+    return EventRow(
+        identity=arrival.identity,
+        task_id=clean(event.task_id, ID_LENGTH),
+        event_type=guide_event_type(event.name)[:NAME_LENGTH],
+        step=clean(event.step, ID_LENGTH),
+        status=clean(event.status, ID_LENGTH),
+        progress_percent=event.progress,
+        timestamp=event.occurred_at,
+        data=_stated_data(event),
+        error_message=clean(event.error, _TEXT_LENGTH),
+        name=event.name[:NAME_LENGTH],
+        dialect=event.dialect,
+        source=event.source,
+        stage=clean(event.stage, ID_LENGTH),
+        document_id=clean(event.document_id, ID_LENGTH),
+        correlation=json.dumps(dict(event.correlation)) if event.correlation else None,
+        task_key=task_key,
+        tenant=arrival.tenant,
+        path=_bounded_path(delivery.path),
+        query=delivery.query[:_TEXT_LENGTH],
+        headers=kept_headers(delivery.headers),
+        body=delivery.body,
+        received_at=arrival.received_at,
+        state=STORED,
+    )
+
+
+def quarantine_row(arrival: Arrival, *, status: int, code: str, problems: Iterable[str]) -> QuarantineRow:
+    """The row of an authenticated delivery that could not be understood or stored."""
+    delivery = arrival.delivery
+    return QuarantineRow(
+        status=status,
+        code=code,
+        problems=json.dumps(list(problems)),
+        identity=arrival.identity,
+        tenant=arrival.tenant,
+        path=_bounded_path(delivery.path),
+        query=delivery.query[:_TEXT_LENGTH],
+        headers=kept_headers(delivery.headers),
+        body=delivery.body,
+        received_at=arrival.received_at,
+    )
+
+
+def clean(text: str | None, length: int) -> str | None:
+    """The text without NUL, which PostgreSQL refuses and C programs stop at, and not longer than a column."""
+    if text is None:
+        return None
+    return text.replace("\0", "")[:length] if "\0" in text or len(text) > length else text
+
+
+def kept_headers(headers: Iterable[tuple[bytes, bytes]]) -> str:
+    """The headers that are no secret, as a JSON object."""
+    return to_json({key: value.decode("latin-1")[:1024] for key, value in headers if key in _KEPT_HEADERS}).decode()
+
+
+def now() -> datetime:
+    """This moment, aware and in UTC."""
+    return datetime.now(UTC)
+
+
+def _stated_data(event: Event) -> str | None:
+    """The `data` object of a step as it was sent (the guide's column), without the envelope around it."""
+    raw: Any = event.raw
+    if event.dialect in {"envelope", "enveloped_step"}:
+        raw = as_object(raw.get("data"))
+    data = raw.get("data")
+    return to_json(data).decode() if isinstance(data, dict) else None
+
+
+def _bounded_path(path: str) -> str:
+    return quote(path, safe="/%:@!$&'()*+,;=~-._")[:_TEXT_LENGTH]

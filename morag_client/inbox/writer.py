@@ -1,0 +1,150 @@
+"""Group commit: deliveries that arrive while a commit is under way share the next one. No timer, no added wait."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any, Final, Protocol
+
+from morag_client.errors import InboxUnavailable
+from morag_client.inbox.rows import EventRow
+
+_BATCH_ROWS: Final = 256
+_BATCH_BYTES: Final = 8 * 1024 * 1024
+_WAITING_ROWS: Final = 20_000
+_WAITING_BYTES: Final = 256 * 1024 * 1024
+
+logger = logging.getLogger("morag_client.inbox")
+
+
+class Insertion(Protocol):
+    """What stores a batch in one commit, or nothing of it. A contract suite holds every implementation to that."""
+
+    async def insert(self, rows: Sequence[EventRow]) -> list[tuple[int, bool]]: ...
+
+    def is_passing(self, error: Exception) -> bool: ...
+
+    async def close(self) -> None: ...
+
+
+class RowRefused(Exception):
+    """The database takes the others, but not this row."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A record's id, and whether this delivery made it."""
+
+    record_id: int
+    is_new: bool
+
+
+@dataclass(slots=True)
+class _Waiting:
+    row: EventRow
+    note: Any
+    futures: list[asyncio.Future[Stored]] = field(default_factory=list)
+
+
+class GroupCommit:
+    """Gathers rows into batches and stores them one batch after the other.
+
+    `on_stored(record_id, note)` is called for each new record after its commit, in the order of the ids, also where
+    whoever recorded it has gone away meanwhile.
+    """
+
+    def __init__(
+        self,
+        insertion: Insertion,
+        *,
+        on_stored: Callable[[int, Any], None],
+        timeout: float,
+    ) -> None:
+        self._insertion = insertion
+        self._on_stored = on_stored
+        self._timeout = timeout
+        self._waiting: dict[bytes, _Waiting] = {}
+        self._waiting_bytes = 0
+        self._work: asyncio.Task[None] | None = None
+
+    async def record(self, row: EventRow, note: Any = None) -> Stored:
+        """Stores the row, or finds the record of its identity; returns after the commit.
+
+        Raises InboxUnavailable where the database did not take it in time (it may still do so later: whoever sends it
+        again gets a duplicate), and RowRefused where it never will.
+        """
+        future: asyncio.Future[Stored] = asyncio.get_running_loop().create_future()
+        waiting = self._waiting.get(row.identity)
+        if waiting is None:
+            if len(self._waiting) >= _WAITING_ROWS or self._waiting_bytes > _WAITING_BYTES:
+                raise InboxUnavailable("too many deliveries wait for the database")
+            waiting = self._waiting[row.identity] = _Waiting(row, note)
+            self._waiting_bytes += len(row.body)
+        waiting.futures.append(future)
+        if self._work is None or self._work.done():
+            self._work = asyncio.create_task(self._commit_all(), name="morag-group-commit")
+        try:
+            async with asyncio.timeout(self._timeout):
+                return await future
+        except TimeoutError:
+            raise InboxUnavailable(f"the database did not commit within {self._timeout:g} s") from None
+
+    async def close(self) -> None:
+        """Stores what still waits, then lets go of the connection."""
+        if self._work is not None:
+            await asyncio.wait([self._work], timeout=self._timeout)
+            self._work.cancel()
+        await self._insertion.close()
+
+    async def _commit_all(self) -> None:
+        while self._waiting:
+            batch = self._take()
+            await self._commit(batch)
+
+    def _take(self) -> list[_Waiting]:
+        batch: list[_Waiting] = []
+        size = 0
+        for identity in list(islice(self._waiting, _BATCH_ROWS)):
+            length = len(self._waiting[identity].row.body)
+            if batch and size + length > _BATCH_BYTES:
+                break
+            batch.append(self._waiting.pop(identity))
+            size += length
+        self._waiting_bytes -= size
+        return batch
+
+    async def _commit(self, batch: list[_Waiting]) -> None:
+        try:
+            stored = await self._insertion.insert([waiting.row for waiting in batch])
+        except Exception as error:  # noqa: BLE001  # whatever a driver raises; told to everybody who waits
+            await self._commit_parts(batch, error)
+            return
+        for waiting, (record_id, is_new) in zip(batch, stored, strict=True):
+            if is_new:
+                self._on_stored(record_id, waiting.note)
+            for place, future in enumerate(waiting.futures):
+                if not future.done():
+                    future.set_result(Stored(record_id, is_new=is_new and place == 0))
+
+    async def _commit_parts(self, batch: list[_Waiting], error: Exception) -> None:
+        """One row that is refused must not keep the others of its batch out."""
+        if self._insertion.is_passing(error):
+            logger.error("the inbox could not commit %d deliveries: %s", len(batch), error)
+            _fail(batch, InboxUnavailable(f"the database did not commit: {error}"))
+        elif len(batch) == 1:
+            logger.error("the database refused a row: %s", error)
+            _fail(batch, RowRefused(str(error)))
+        else:
+            middle = len(batch) // 2
+            await self._commit(batch[:middle])
+            await self._commit(batch[middle:])
+
+
+def _fail(batch: list[_Waiting], error: Exception) -> None:
+    for waiting in batch:
+        for future in waiting.futures:
+            if not future.done():
+                future.set_exception(error)

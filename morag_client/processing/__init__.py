@@ -1,0 +1,1 @@
+"""One record's way: claimed, handed to its handlers, settled."""

@@ -1,0 +1,109 @@
+"""The lanes that one worker owns: the records of a task one after the other, tasks side by side."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from morag_client.inbox.ownership import Grant, RunRow, Settlement
+from morag_client.processing.work import Work
+
+logger = logging.getLogger("morag_client.processing")
+
+Run = Callable[[Work, int | None], Coroutine[Any, Any, list[RunRow]]]
+
+
+@dataclass(slots=True)
+class Lane:
+    """What waits in one lane, and how many of its records are not settled yet."""
+
+    key: bytes
+    epoch: int
+    queue: deque[tuple[Work, int | None]] = field(default_factory=deque)
+    unsettled: int = 0
+    running: asyncio.Task[None] | None = None
+
+
+class Lanes:
+    """Runs what is put into lanes, at most `concurrency` records at once, and collects the outcomes."""
+
+    def __init__(self, run: Run, *, concurrency: int, on_finished: Callable[[], None]) -> None:
+        self._run = run
+        self._slots = asyncio.Semaphore(concurrency)
+        self._on_finished = on_finished
+        self._lanes: dict[bytes, Lane] = {}
+        self.finished: deque[Settlement] = deque()
+        self.record_ids: set[int] = set()
+        """The records that are in a lane or finished, but not settled."""
+
+    def put(self, grant: Grant, works: Sequence[Work]) -> None:
+        """Adds records to a lane that was granted, in their order."""
+        lane = self._lanes.get(grant.lane)
+        if lane is None or lane.epoch != grant.epoch:
+            lane = self._lanes[grant.lane] = Lane(grant.lane, grant.epoch)
+        for work in works:
+            lane.queue.append((work, grant.sequences[work.record_id]))
+            lane.unsettled += 1
+            self.record_ids.add(work.record_id)
+        if lane.running is None:
+            lane.running = asyncio.create_task(self._drain(lane), name="morag-lane")
+
+    def idle_after(self, settlements: Sequence[Settlement]) -> list[bytes]:
+        """The lanes that have nothing left once these are settled."""
+        left: dict[bytes, int] = {}
+        for settlement in settlements:
+            lane = self._lanes.get(settlement.lane)
+            if lane is not None and lane.epoch == settlement.epoch:
+                left[lane.key] = left.get(lane.key, lane.unsettled) - 1
+        return [key for key, count in left.items() if count == 0]
+
+    def settled(self, settlements: Sequence[Settlement], *, lost: set[bytes]) -> None:
+        """Forgets settled records, and with a lost lane everything that waits in it."""
+        for settlement in settlements:
+            self.record_ids.discard(settlement.record_id)
+            lane = self._lanes.get(settlement.lane)
+            if lane is None or lane.epoch != settlement.epoch:
+                continue
+            lane.unsettled -= 1
+            if settlement.lane in lost:
+                self._lose(lane)
+            elif lane.unsettled == 0:
+                del self._lanes[lane.key]
+
+    async def finish(self, *, grace: float) -> None:
+        """Waits for everything in the lanes, then cancels what is still running."""
+        running = [lane.running for lane in self._lanes.values() if lane.running is not None]
+        if not running:
+            return
+        _, late = await asyncio.wait(running, timeout=grace)
+        for task in late:
+            task.cancel()
+        if late:
+            logger.warning("%d tasks' handlers did not end within %g s; their records wait for the next start", len(late), grace)
+            await asyncio.wait(late, timeout=1.0)
+
+    def _lose(self, lane: Lane) -> None:
+        logger.warning("another worker took over a task; %d of its records are left to it", len(lane.queue))
+        for work, _ in lane.queue:
+            self.record_ids.discard(work.record_id)
+        lane.queue.clear()
+        del self._lanes[lane.key]
+
+    async def _drain(self, lane: Lane) -> None:
+        try:
+            while lane.queue:
+                async with self._slots:
+                    if not lane.queue:  # lost while it waited for a slot
+                        break
+                    work, sequence = lane.queue.popleft()
+                    runs = await self._run(work, sequence)
+                failed = work.problem is not None or any(run.state == "failed" for run in runs)
+                state = "failed" if failed else "handled"
+                self.finished.append(Settlement(work.record_id, lane.key, lane.epoch, state, runs))
+                self._on_finished()
+        finally:
+            lane.running = None

@@ -1,0 +1,218 @@
+"""The engine that runs handlers in this process.
+
+New records are handed over in memory right after their commit; everything else (what an earlier process left, what
+did not fit, what was replayed) is found in the database. Both ways meet at one cursor that walks the ids upwards, so
+that the events of a task start in the order of their arrival.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+from collections.abc import Sequence
+from typing import Final
+
+from sqlalchemy.exc import DBAPIError
+
+from morag_client.errors import InboxError
+from morag_client.inbox.ownership import Ownership
+from morag_client.inbox.queries import Queries
+from morag_client.processing.lanes import Lanes
+from morag_client.processing.running import Runner
+from morag_client.processing.work import Work, work_of
+
+_BATCH: Final = 128
+_CAPACITY: Final = 1024
+_HANDED_OVER: Final = 4096
+_POLL: Final = 1.0
+_LONGEST_PAUSE: Final = 2.0
+
+logger = logging.getLogger("morag_client.processing")
+
+
+class LocalEngine:
+    """Claims tasks, runs their events' handlers in order, settles in batches."""
+
+    def __init__(
+        self, *, queries: Queries, ownership: Ownership, runner: Runner, concurrency: int, lease: float, poll: float = _POLL
+    ) -> None:
+        self._queries = queries
+        self._ownership = ownership
+        self._lease = lease
+        self._poll = poll
+        self._lanes = Lanes(
+            lambda work, sequence: runner.run(work, sequence=sequence),
+            concurrency=concurrency,
+            on_finished=lambda: self._has_finished.set(),
+        )
+        self._handed: dict[int, Work] = {}
+        self._cursor = 0
+        self._is_behind = True
+        self._refused: set[bytes] = set()
+        self._has_work = asyncio.Event()
+        self._has_finished = asyncio.Event()
+        # A lane must not be given back by one coroutine while another puts new records into it.
+        self._ownership_lock = asyncio.Lock()
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def start(self) -> None:
+        """Begins to work, with what is stored already. Raises InboxUnavailable or the database's error."""
+        await self._beat()
+        for loop in (self._feed(), self._settle_all(), self._keep_beating()):
+            self._tasks.append(asyncio.create_task(loop, name="morag-engine"))
+        self._has_work.set()
+
+    async def stop(self, *, grace: float) -> None:
+        """Finishes what is in memory within the grace time (seconds); gives everything back."""
+        if not self._tasks:
+            return
+        feeding, settling, beating = self._tasks
+        self._tasks = []
+        await _end(feeding)
+        await self._lanes.finish(grace=grace)
+        await _end(settling)
+        try:
+            while self._lanes.finished:
+                await self._settle_some()
+            await self._ownership.leave()
+        except (DBAPIError, InboxError, OSError) as error:
+            logger.error("the last outcomes could not be stored, their handlers will run again: %s", error)
+        await _end(beating)
+
+    def hand_over(self, record_id: int, work: Work) -> None:
+        """Takes a record that was just stored. What does not fit is found in the database later."""
+        if len(self._handed) < _HANDED_OVER:
+            self._handed[record_id] = work
+        else:
+            self._is_behind = True
+        self._has_work.set()
+
+    def look_again(self) -> None:
+        """Looks for records that wait again, now instead of at the next poll."""
+        self._is_behind = True
+        self._has_work.set()
+
+    async def idle(self) -> None:
+        """Waits until no record waits that this worker could handle. For tests and orderly ends."""
+        while True:
+            if not self._handed and not self._is_behind and not self._lanes.record_ids and not self._has_work.is_set():
+                return
+            await asyncio.sleep(0.01)
+
+    async def _feed(self) -> None:
+        pause = 0.0
+        while True:
+            try:
+                async with asyncio.timeout(self._poll):
+                    await self._has_work.wait()
+            except TimeoutError:
+                self._is_behind = True
+            try:
+                if self._is_behind:
+                    await self._sweep()
+                while len(self._lanes.record_ids) < _CAPACITY and (works := await self._next()):
+                    await self._admit(works, refused=self._refused)
+                self._has_work.clear()
+                if self._handed:  # over capacity; the settling of others makes room
+                    self._has_work.set()
+                    await asyncio.sleep(0.01)
+                pause = 0.0
+            except (DBAPIError, InboxError, OSError) as error:
+                pause = min(max(2 * pause, 0.1), _LONGEST_PAUSE)
+                logger.warning("the database cannot be asked for work, next try in %g s: %s", pause, error)
+                self._is_behind = True
+                await asyncio.sleep(pause)
+
+    async def _next(self) -> list[Work]:
+        """The next records after the cursor, in the order of their ids."""
+        works: list[Work] = []
+        while len(works) < _BATCH and (work := self._handed.pop(self._cursor + 1, None)) is not None:
+            works.append(work)
+            self._cursor += 1
+        if works or not (self._handed or self._is_behind):
+            return works
+        records = await self._queries.waiting(after=self._cursor, limit=_BATCH)
+        works = [self._handed.pop(record.id, None) or work_of(record) for record in records]
+        if records:
+            self._cursor = records[-1].id
+        self._is_behind = len(records) == _BATCH
+        for record_id in [record_id for record_id in self._handed if record_id <= self._cursor or not records]:
+            del self._handed[record_id]
+        return works
+
+    async def _sweep(self) -> None:
+        """Looks once more at what lies behind the cursor: lanes that were others', and records that wait again."""
+        refused: set[bytes] = set()
+        after = 0
+        while after < self._cursor and len(self._lanes.record_ids) < _CAPACITY:
+            records = await self._queries.waiting(after=after, up_to=self._cursor, limit=_BATCH)
+            works = [work_of(record) for record in records if record.id not in self._lanes.record_ids]
+            if works:
+                await self._admit(works, refused=refused)
+            if len(records) < _BATCH:
+                self._refused = refused
+                return
+            after = records[-1].id
+        self._refused |= refused
+
+    async def _admit(self, works: Sequence[Work], *, refused: set[bytes]) -> None:
+        """Claims the lanes of these records and puts them in.
+
+        Once a lane was refused, its later records are not tried on their own, or they would overtake the earlier ones.
+        """
+        wanted = {work.record_id: work for work in works if work.claimable.lane not in refused}
+        if not wanted:
+            return
+        async with self._ownership_lock:
+            try:
+                grants = await self._ownership.claim([work.claimable for work in wanted.values()])
+            except BaseException:
+                self._cursor = min(self._cursor, works[0].record_id - 1)
+                raise
+            for grant in grants:
+                self._lanes.put(grant, [wanted.pop(record_id) for record_id in grant.sequences])
+        refused |= {work.claimable.lane for work in wanted.values()}
+
+    async def _settle_all(self) -> None:
+        pause = 0.0
+        while True:
+            await self._has_finished.wait()
+            self._has_finished.clear()
+            try:
+                while self._lanes.finished:
+                    await self._settle_some()
+                pause = 0.0
+            except (DBAPIError, InboxError, OSError) as error:
+                pause = min(max(2 * pause, 0.1), _LONGEST_PAUSE)
+                logger.warning("outcomes cannot be stored, next try in %g s: %s", pause, error)
+                self._has_finished.set()
+                await asyncio.sleep(pause)
+
+    async def _settle_some(self) -> None:
+        finished = self._lanes.finished
+        async with self._ownership_lock:
+            batch = [finished[place] for place in range(min(len(finished), _BATCH))]
+            lost = await self._ownership.settle(batch, release=self._lanes.idle_after(batch))
+            for _ in batch:
+                finished.popleft()
+            self._lanes.settled(batch, lost=lost)
+
+    async def _keep_beating(self) -> None:
+        while True:
+            await asyncio.sleep(self._lease / 3)
+            try:
+                await self._beat()
+            except (DBAPIError, InboxError, OSError) as error:
+                logger.warning("this worker could not say that it is alive: %s", error)
+
+    async def _beat(self) -> None:
+        await self._ownership.beat(hostname=socket.gethostname(), pid=os.getpid())
+
+
+async def _end(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.wait([task])
+    if not task.cancelled() and task.exception() is not None:
+        logger.error("a part of the engine had ended", exc_info=task.exception())

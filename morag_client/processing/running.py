@@ -1,0 +1,116 @@
+"""Running a record's handlers: all of them, whatever becomes of one."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+import traceback
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any, Final
+
+from morag_client.events.types import Event
+from morag_client.handlers.binding import BoundHandler
+from morag_client.handlers.context import Context
+from morag_client.handlers.dispatch import Dispatcher
+from morag_client.handlers.threads import HandlerThreads
+from morag_client.inbox.ownership import RunRow
+from morag_client.processing.work import Work
+
+_ERROR_LENGTH: Final = 1000
+_TRACEBACK_LENGTH: Final = 8000
+
+logger = logging.getLogger("morag_client.processing")
+
+
+class Runner:
+    """Calls handlers for records and tells what became of each run."""
+
+    def __init__(
+        self, *, dispatcher: Dispatcher, threads: HandlerThreads, receiver: Any, clock: Callable[[], datetime]
+    ) -> None:
+        self._dispatcher = dispatcher
+        self._threads = threads
+        self._receiver = receiver
+        self._clock = clock
+
+    async def run(self, work: Work, *, sequence: int | None) -> list[RunRow]:
+        """The outcome of every handler that the record goes to and that has not succeeded before.
+
+        Handlers start in the order of their registration and run side by side.
+        """
+        event = work.event
+        if event is None:
+            return []
+        bound = [handler for handler in self._dispatcher.candidates(event) if handler.name not in work.done]
+        outcomes: list[RunRow | None]
+        if len(bound) == 1:
+            outcomes = [await self._run_one(bound[0], work, event, sequence)]
+        else:
+            outcomes = await asyncio.gather(*(self._run_one(handler, work, event, sequence) for handler in bound))
+        return [outcome for outcome in outcomes if outcome is not None]
+
+    async def _run_one(self, bound: BoundHandler, work: Work, event: Event, sequence: int | None) -> RunRow | None:
+        attempt = work.attempts.get(bound.name, 0) + 1
+        context = Context(
+            event=event,
+            record_id=work.record_id,
+            attempt=attempt,
+            received_at=work.received_at,
+            sequence=sequence,
+            body=work.body,
+            receiver=self._receiver,
+        )
+        started_at = self._clock()
+        try:
+            if not bound.wants(event):
+                return None
+            await self._call(bound, context)
+        except (Exception, asyncio.CancelledError, SystemExit) as error:
+            if isinstance(error, asyncio.CancelledError) and _is_cancelled():
+                raise
+            logger.exception("handler %s failed for record %d (%s)", bound.name, work.record_id, event.name)
+            await self._tell(error, context)
+            return RunRow(
+                handler=bound.name,
+                state="failed",
+                attempts=attempt,
+                error=_bounded(f"{type(error).__name__}: {error}", _ERROR_LENGTH),
+                traceback=_bounded("".join(traceback.format_exception(error)), _TRACEBACK_LENGTH),
+                started_at=started_at,
+                finished_at=self._clock(),
+            )
+        return RunRow(bound.name, "succeeded", attempt, None, None, started_at, self._clock())
+
+    async def _call(self, bound: BoundHandler, context: Context) -> None:
+        if bound.is_async:
+            await bound.call(context)
+            return
+        result = await self._threads.run(lambda: bound.call(context))
+        if inspect.isawaitable(result):  # a plain function that hands on a coroutine
+            await result
+
+    async def _tell(self, error: BaseException, context: Context) -> None:
+        for hook in self._dispatcher.error_hooks:
+            try:
+                if inspect.iscoroutinefunction(hook):
+                    await hook(error, context)
+                else:
+                    await self._threads.run(lambda hook=hook: hook(error, context))  # type: ignore[misc]
+            except Exception:
+                logger.exception("the error hook %r failed itself", hook)
+
+
+def _is_cancelled() -> bool:
+    """Whether it is us who are cancelled, and not something that the handler waited for."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
+def _bounded(text: str, length: int) -> str:
+    """The text without NUL and surrogates, at most so long; of a long one the end says more than the middle."""
+    text = text.replace("\0", "").encode("utf-8", "replace").decode()
+    if len(text) <= length:
+        return text
+    return f"{text[: length // 4]}\n…\n{text[-(length - length // 4) :]}"
