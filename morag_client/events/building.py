@@ -44,17 +44,18 @@ def _without_misfits(fields: dict[str, Any], locations: Iterable[tuple[int | str
         inner = misfits
         for key in location:
             inner = inner.setdefault(key, {})
-    return {name: value for name, value in _without(fields, misfits).items() if value is not _MISFIT}
+    return _without(fields, misfits) if misfits else fields
 
 
 def _without(value: Any, misfits: dict[int | str, Any]) -> Any:
-    """A copy without the misfits: a field goes alone, a list with a wrong element as a whole."""
+    """A copy without the misfits, or `_MISFIT`: a field goes alone, a list with a wrong element as a whole."""
     if not misfits:
-        return value
+        return _MISFIT
+    # Beyond the last key that is there, a location names the alternatives of a union.
     if isinstance(value, dict) and misfits.keys() <= value.keys():
         kept = {key: _without(item, misfits[key]) if key in misfits else item for key, item in value.items()}
         return {key: item for key, item in kept.items() if item is not _MISFIT}
-    if isinstance(value, list):
+    if isinstance(value, list) and all(isinstance(at, int) for at in misfits):
         items = [_without(item, misfits[at]) if at in misfits else item for at, item in enumerate(value)]
         return _MISFIT if any(item is _MISFIT for item in items) else items
     return _MISFIT

@@ -1,0 +1,71 @@
+"""The identity of a delivery: equal for a retry, different for everything else."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from morag_client.wire.identity import SIZE, delivery_identity, task_key
+
+BODY = b'{"a": 1}'
+
+
+def test_a_retry_repeats_it() -> None:
+    assert delivery_identity(tenant="", body=BODY, query=None) == delivery_identity(tenant="", body=BODY, query=None)
+    assert len(delivery_identity(tenant="", body=BODY, query="")) == SIZE == 16
+
+
+def test_every_part_counts() -> None:
+    parts = [
+        {"tenant": "", "body": BODY, "claims": "", "query": None},
+        {"tenant": "acme", "body": BODY, "claims": "", "query": None},
+        {"tenant": "", "body": BODY + b" ", "claims": "", "query": None},
+        {"tenant": "", "body": BODY, "claims": "x", "query": None},
+        {"tenant": "", "body": BODY, "claims": "", "query": ""},
+        {"tenant": "", "body": BODY, "claims": "", "query": "x=1"},
+        {"tenant": "", "body": BODY, "claims": "x=1", "query": None},
+        {"tenant": "", "body": BODY, "claims": "", "query": "-"},
+    ]
+
+    assert len({delivery_identity(**part) for part in parts}) == len(parts)
+
+
+@pytest.mark.parametrize("cut", range(5))
+def test_parts_do_not_flow_into_each_other(cut: int) -> None:
+    text = "ab1:"
+    identities = {
+        delivery_identity(tenant=text[:i], body=text[i:j].encode(), claims=text[j:], query=None)
+        for i, j in itertools.combinations_with_replacement(range(5), 2)
+    }
+
+    assert len(identities) == 15
+    assert delivery_identity(tenant=text[:cut], body=b"", claims=text[cut:], query=None) in identities
+
+
+@given(st.text("0123456789:-ab"), st.binary(), st.text("0123456789:-ab"), st.none() | st.text("0123456789:-ab"))
+def test_what_looks_like_our_own_framing_does_not_collide(
+    tenant: str, body: bytes, claims: str, query: str | None
+) -> None:
+    one = delivery_identity(tenant=tenant, body=body, claims=claims, query=query)
+    shifted = delivery_identity(tenant=tenant + f"{len(body)}:", body=body[1:], claims=claims, query=query)
+
+    assert one != shifted
+
+
+def test_task_keys_are_apart_by_tenant_and_kind() -> None:
+    keys = [
+        task_key(tenant="", task_id="t"),
+        task_key(tenant="acme", task_id="t"),
+        task_key(tenant="", task_id=None, ref="t"),
+        task_key(tenant="a", task_id="bt"),
+        task_key(tenant="ab", task_id="t"),
+        task_key(tenant="", task_id=""),
+        delivery_identity(tenant="", body=b"t", query=None),
+    ]
+
+    assert len(set(keys)) == len(keys)
+    assert task_key(tenant="", task_id=None) is None
+    assert task_key(tenant="", task_id="t", ref="r") == task_key(tenant="", task_id="t")
