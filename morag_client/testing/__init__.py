@@ -2,5 +2,6 @@
 
 from morag_client.testing.delivering import DeliveryResult
 from morag_client.testing.emitter import Emitter
+from morag_client.testing.mock.server import MockMorag
 
-__all__ = ["DeliveryResult", "Emitter"]
+__all__ = ["DeliveryResult", "Emitter", "MockMorag"]

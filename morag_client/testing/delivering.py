@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from morag_client.events.types import Dialect
 from morag_client.testing.senders import Sender
-from morag_client.testing.wording.telling import Words
+from morag_client.testing.wording.words import Words
 from morag_client.wire.signature import HEADER, Secret, sign
 
 
@@ -72,7 +72,7 @@ def compose(
     words: Words, *, url: str, sender: Sender, secret: Secret | None = None, bearer_token: str | None = None
 ) -> Message:
     """The message of these words. Raises TypeError or ValueError where they cannot be JSON."""
-    body = json.dumps(words.body, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+    body = json.dumps(words.body, separators=(",", ":"), allow_nan=False).encode()
     headers = {"Content-Type": "application/json"}
     if sender.user_agent is not None:
         headers["User-Agent"] = sender.user_agent

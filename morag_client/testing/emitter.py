@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Self
-from urllib.parse import urlsplit
 from uuid import uuid4
 
+from morag_client.api.transport import require_url
 from morag_client.errors import ConfigurationError
 from morag_client.events.types import Dialect
 from morag_client.testing import calls
@@ -65,7 +66,7 @@ class Emitter:
             secret_keys([secret])
         if bearer_token is not None:
             bearer_keys([bearer_token])
-        self._webhook_url = None if webhook_url is None else checked_url(webhook_url)
+        self._webhook_url = None if webhook_url is None else _checked(webhook_url)
         self._secret, self._bearer_token, self._dialect = secret, bearer_token, dialect
         self._manners = Manners(timeout_seconds=timeout_seconds, max_retries=max_retries, retry_delay=retry_delay)
         self._manners.check()
@@ -98,18 +99,12 @@ class Emitter:
         """
         step = None if fail_at is None else failing_step(fail_at, dialect=self._dialect)
         url = self._url(webhook_url)
-        document = document or sample_document()
-        said = submission_metadata(document, webhook_url=url, document_id=document_id, metadata=metadata)
-        document = Document(document.filename, document.content, document.source_type, said)
-        work = Work(document, task_id or str(uuid4()))
+        said = dict(metadata or {}) if document_id is None else {**(metadata or {}), "document_id": document_id}
+        submitted = as_submitted(document or sample_document(), webhook_url=url, metadata=said)
+        work = Work(submitted, task_id or str(uuid4()))
         plan = Plan(fail_at=step, progress_events=progress_events)
-        story: list[Moment] = []
-        results: list[DeliveryResult] = []
-        for moment in run(work, clock=time.perf_counter, plan=plan, metadata=said):
-            result = self.tell(moment, webhook_url=url, story=story, source=document.filename)
-            results += [] if result is None else [result]
-            story += [moment] if moment.ends_step else []
-        return results
+        results = [self.tell(moment, webhook_url=url) for moment in run(work, clock=time.perf_counter, plan=plan)]
+        return [result for result in results if result is not None]
 
     def carry_out(self, call: Call) -> bool:
         """Tells what a call says. Raises ConfigurationError where the emitter's dialect has no words for it."""
@@ -118,20 +113,10 @@ class Emitter:
             raise ConfigurationError(f"the dialect {self._dialect} cannot say {call.moment.name}; choose another")
         return result.ok
 
-    def tell(
-        self,
-        moment: Moment,
-        *,
-        webhook_url: str | None = None,
-        story: Sequence[Moment] = (),
-        source: str = "document",
-    ) -> DeliveryResult | None:
-        """Delivers what the dialect says of a moment; None where it says nothing.
-
-        `story` holds the ends of the steps before, `source` is the document's file name.
-        """
+    def tell(self, moment: Moment, *, webhook_url: str | None = None) -> DeliveryResult | None:
+        """Delivers what the dialect says of a moment; None where it says nothing."""
         url = self._url(webhook_url)
-        words = say(moment, dialect=self._dialect, now=datetime.now(UTC), story=story, source=source)
+        words = say(moment, dialect=self._dialect, now=datetime.now(UTC))
         if words is None:
             return None
         sender = sender_of(words.dialect, as_guide=self._dialect is None, manners=self._manners)
@@ -155,27 +140,17 @@ class Emitter:
 
     def _url(self, stated: str | None) -> str:
         if stated is not None:
-            return checked_url(stated)
+            return _checked(stated)
         if self._webhook_url is None:
             raise ConfigurationError("no webhook URL: give webhook_url= to the emitter or to the call")
         return self._webhook_url
 
 
-def submission_metadata(
-    document: Document, *, webhook_url: str, document_id: str | None = None, metadata: Mapping[str, Any] | None = None
-) -> dict[str, Any]:
-    """What task events echo of a submission: source type, webhook URL, document id, and the application's own."""
-    said = {"source_type": document.source_type, "webhook_url": webhook_url, **document.metadata, **(metadata or {})}
-    return said if document_id is None else {**said, "document_id": document_id}
+def as_submitted(document: Document, *, webhook_url: str | None, metadata: Mapping[str, Any]) -> Document:
+    """The document with what MoRAG echoes of its submission: source type, webhook URL, and the application's own."""
+    echoed = {"source_type": document.source_type, "webhook_url": webhook_url, **document.metadata, **metadata}
+    return replace(document, metadata=echoed)
 
 
-def checked_url(url: str) -> str:
-    """The URL as given. Raises ConfigurationError for one that nothing can be posted to."""
-    try:
-        parts = urlsplit(url)
-        usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        usable = False
-    if not usable:
-        raise ConfigurationError(f"{url!r} is no webhook URL; write http://host:port/path")
-    return url
+def _checked(url: str) -> str:
+    return require_url(url, advice="a webhook goes to http://host:port/path")

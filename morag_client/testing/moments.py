@@ -24,6 +24,10 @@ class Moment:
     error_details: Mapping[str, Any] | None = None
     seconds: float = 0.0
     """How long the step took that ended here, or the whole task."""
+    source: str = "document"
+    """The document's file name."""
+    story: tuple[Moment, ...] = ()
+    """The ends of the task's earlier steps: what r3's bodies count and list."""
 
     @property
     def status(self) -> str:

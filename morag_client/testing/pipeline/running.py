@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from morag_client.events.names import STEPS
@@ -29,14 +29,12 @@ class Plan:
     progress_events: bool = False
 
 
-def run(
-    work: Work, *, clock: Clock, plan: Plan | None = None, metadata: Mapping[str, Any] | None = None
-) -> Iterator[Moment]:
+def run(work: Work, *, clock: Clock, plan: Plan | None = None) -> Iterator[Moment]:
     """Works on the document while it is iterated: 14 moments, 17 with milestones, fewer where a step fails.
 
     Times in the data are those between two moments, by the clock (seconds from anywhere).
     """
-    return _Run(work, clock, plan or Plan(), dict(metadata or {})).moments()
+    return _Run(work, clock, plan or Plan()).moments()
 
 
 @dataclass(slots=True)
@@ -44,12 +42,12 @@ class _Run:
     work: Work
     clock: Clock
     plan: Plan
-    metadata: dict[str, Any]
+    ended: list[Moment] = field(default_factory=list)
 
     def moments(self) -> Iterator[Moment]:
         elapsed = self._stopwatch()
         progress = 0.0
-        yield self._moment("task.started", message="Task processing started", metadata=self.metadata)
+        yield self._moment("task.started", message="Task processing started", metadata=self.work.document.metadata)
         for step in STEPS:
             begins, progress = progress, _STEP_ENDS_AT[step]
             try:
@@ -62,7 +60,7 @@ class _Run:
             progress=100.0,
             message="Task completed successfully",
             result=result_of(self.work, elapsed),
-            metadata=self.metadata,
+            metadata=self.work.document.metadata,
             seconds=elapsed(),
         )
 
@@ -84,7 +82,7 @@ class _Run:
             message=f"Task failed during {step}",
             error=str(failure),
             error_details={"stage": step, "step": step, "error_code": failure.details["error_code"]},
-            metadata=self.metadata,
+            metadata=self.work.document.metadata,
             seconds=elapsed(),
         )
 
@@ -99,7 +97,17 @@ class _Run:
                 )
 
     def _moment(self, name: str, **said: Any) -> Moment:
-        return Moment(name=name, task_id=self.work.task_id, document_id=self.work.document.document_id, **said)
+        moment = Moment(
+            name=name,
+            task_id=self.work.task_id,
+            document_id=self.work.document.document_id,
+            source=self.work.document.filename,
+            story=tuple(self.ended),
+            **said,
+        )
+        if moment.ends_step:
+            self.ended.append(moment)
+        return moment
 
     def _stopwatch(self) -> Clock:
         began = self.clock()

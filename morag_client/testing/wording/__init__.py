@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from types import MappingProxyType
 from typing import Final, get_args
@@ -12,9 +12,9 @@ from morag_client.events.names import STEPS
 from morag_client.events.types import Dialect
 from morag_client.testing.moments import Moment
 from morag_client.testing.wording import stages, tasks
-from morag_client.testing.wording.telling import Telling, Words
+from morag_client.testing.wording.words import Words
 
-_DIALECTS: Final[Mapping[Dialect, Callable[[Telling], Words | None]]] = MappingProxyType(
+_DIALECTS: Final[Mapping[Dialect, Callable[[Moment, datetime], Words | None]]] = MappingProxyType(
     {
         "envelope": tasks.envelope,
         "enveloped_step": tasks.enveloped_step,
@@ -29,19 +29,16 @@ _DIALECTS: Final[Mapping[Dialect, Callable[[Telling], Words | None]]] = MappingP
 SENDABLE: Final[tuple[Dialect, ...]] = tuple(dialect for dialect in get_args(Dialect) if dialect in _DIALECTS)
 
 
-def say(
-    moment: Moment, *, dialect: Dialect | None, now: datetime, story: Sequence[Moment] = (), source: str = "document"
-) -> Words | None:
+def say(moment: Moment, *, dialect: Dialect | None, now: datetime) -> Words | None:
     """What MoRAG says of a moment; None where the dialect has no words for it.
 
     Without a dialect as the guide does: tasks in the envelope, steps flat. The step dialects put tasks into the
-    envelope too, since they have no words for them. `story` holds the ends of the steps before, `source` is the
-    document's file name. Raises ConfigurationError for a dialect that nobody sends.
+    envelope too, since they have no words for them. Raises ConfigurationError for a dialect that nobody sends.
     """
     words = _DIALECTS.get(dialect or "flat_step")
     if words is None:
         raise ConfigurationError(f"nobody sends the dialect {dialect!r}; choose one of {', '.join(SENDABLE)}")
-    return words(Telling(moment, now, story, source))
+    return words(moment, now)
 
 
 def failing_step(name: str, *, dialect: Dialect | None) -> str:

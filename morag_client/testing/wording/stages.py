@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import PurePosixPath
 from typing import Final
 
@@ -10,7 +10,7 @@ from morag_client.events.names import STAGES
 from morag_client.testing import bodies
 from morag_client.testing.bodies import Json
 from morag_client.testing.moments import Moment
-from morag_client.testing.wording.telling import Telling, Words
+from morag_client.testing.wording.words import Words
 
 DIALECTS: Final = ("stage_completed", "pipeline_completed", "stage_result", "stage_chain")
 
@@ -22,33 +22,31 @@ STAGE_OF: Final = dict(
 _OUTPUT: Final = dict(zip(STAGES, (".md", ".opt.md", ".chunks.json", ".facts.json", ".ingestion.json"), strict=True))
 
 
-def stage_completed(told: Telling) -> Words | None:
-    moment = told.moment
+def stage_completed(moment: Moment, now: datetime) -> Words | None:
     if not _ends_stage(moment):
         return None
     stage = STAGE_OF[moment.step or ""]
     body = bodies.stage_completed(
         stage={
             **_outcome(moment),
-            "start_time": bodies.naive(told.now - timedelta(seconds=moment.seconds)),
-            "end_time": bodies.naive(told.now),
+            "start_time": bodies.naive(now - timedelta(seconds=moment.seconds)),
+            "end_time": bodies.naive(now),
         },
-        files={"input_files": [told.source], "output_files": _output_files(told, moment)},
+        files={"input_files": [moment.source], "output_files": _output_files(moment)},
         context={
-            **_context(told),
-            "total_stages_completed": _count([*told.story, moment], "completed"),
-            "total_stages_failed": _count([*told.story, moment], "failed"),
+            **_context(moment),
+            "total_stages_completed": _count([*moment.story, moment], "completed"),
+            "total_stages_failed": _count([*moment.story, moment], "failed"),
         },
         metadata={"document_id": moment.document_id} if moment.document_id else {},
     )
     return Words(f"stage.{stage}.{moment.status}", "stage_completed", body)
 
 
-def pipeline_completed(told: Telling) -> Words | None:
-    moment = told.moment
+def pipeline_completed(moment: Moment, _now: datetime) -> Words | None:
     if not moment.ends_task:
         return None
-    ended = [step for step in told.story if _ends_stage(step)]
+    ended = [step for step in moment.story if _ends_stage(step)]
     body = bodies.pipeline_completed(
         pipeline={
             "success": moment.status == "completed",
@@ -59,38 +57,36 @@ def pipeline_completed(told: Telling) -> Words | None:
             "stages_skipped": 0,
         },
         context={
-            **_context(told),
-            "intermediate_files": [path for step in ended for path in _output_files(told, step)],
+            **_context(moment),
+            "intermediate_files": [path for step in ended for path in _output_files(step)],
         },
-        stages=[{**_outcome(step), "output_files": _output_files(told, step)} for step in ended],
+        stages=[{**_outcome(step), "output_files": _output_files(step)} for step in ended],
     )
     return Words(f"pipeline.{moment.status}", "pipeline_completed", body)
 
 
-def stage_result(told: Telling) -> Words | None:
-    moment = told.moment
+def stage_result(moment: Moment, now: datetime) -> Words | None:
     if not _ends_stage(moment):
         return None
     stage = STAGE_OF[moment.step or ""]
     body = bodies.stage_result(
-        now=told.now,
+        now=now,
         job_id=moment.task_id,
         stage_type=stage,
         success=moment.status == "completed",
-        output_files=_output_files(told, moment),
+        output_files=_output_files(moment),
         execution_time=moment.seconds,
         error_message=moment.error,
     )
     return Words(f"stage.{stage}.{moment.status}", "stage_result", body)
 
 
-def stage_chain(told: Telling) -> Words | None:
-    moment = told.moment
+def stage_chain(moment: Moment, now: datetime) -> Words | None:
     if not moment.ends_task:
         return None
-    ended = [step for step in told.story if _ends_stage(step)]
+    ended = [step for step in moment.story if _ends_stage(step)]
     body = bodies.stage_chain(
-        now=told.now,
+        now=now,
         success=moment.status == "completed",
         total_execution_time=moment.seconds,
         stages_executed=len(ended),
@@ -113,15 +109,15 @@ def _outcome(moment: Moment) -> Json:
     }
 
 
-def _context(told: Telling) -> Json:
-    return {"source_path": told.source, "output_dir": f"output/{told.moment.task_id}"}
+def _context(moment: Moment) -> Json:
+    return {"source_path": moment.source, "output_dir": f"output/{moment.task_id}"}
 
 
-def _output_files(told: Telling, moment: Moment) -> list[str]:
+def _output_files(moment: Moment) -> list[str]:
     if moment.status != "completed":
         return []
     ending = _OUTPUT[STAGE_OF[moment.step or ""]]
-    return [f"output/{moment.task_id}/{PurePosixPath(told.source).stem}{ending}"]
+    return [f"output/{moment.task_id}/{PurePosixPath(moment.source).stem}{ending}"]
 
 
 def _count(moments: list[Moment], status: str) -> int:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime
 
 from morag_client.events.names import guide_event_type
 from morag_client.events.types import Dialect
 from morag_client.testing import bodies
 from morag_client.testing.bodies import Json
-from morag_client.testing.wording.telling import Telling, Words
+from morag_client.testing.moments import Moment
+from morag_client.testing.wording.words import Words
 
 
-def envelope(told: Telling) -> Words | None:
-    moment = told.moment
+def envelope(moment: Moment, now: datetime) -> Words | None:
     if moment.step is not None:
         return None
     data = {
@@ -25,19 +26,18 @@ def envelope(told: Telling) -> Words | None:
         "error_details": moment.error_details,
         "metadata": moment.metadata,
     }
-    return Words(moment.name, "envelope", bodies.envelope(guide_event_type(moment.name), now=told.now, data=data))
+    return Words(moment.name, "envelope", bodies.envelope(guide_event_type(moment.name), now=now, data=data))
 
 
-def enveloped_step(told: Telling) -> Words | None:
-    return _step(told, "enveloped_step", bodies.enveloped_step)
+def enveloped_step(moment: Moment, now: datetime) -> Words | None:
+    return _step(moment, now, "enveloped_step", bodies.enveloped_step)
 
 
-def flat_step(told: Telling) -> Words | None:
-    return _step(told, "flat_step", bodies.flat_step)
+def flat_step(moment: Moment, now: datetime) -> Words | None:
+    return _step(moment, now, "flat_step", bodies.flat_step)
 
 
-def ingest_result(told: Telling) -> Words | None:
-    moment = told.moment
+def ingest_result(moment: Moment, _now: datetime) -> Words | None:
     if not moment.ends_task:
         return None
     body = bodies.ingest_result(
@@ -50,10 +50,9 @@ def ingest_result(told: Telling) -> Words | None:
     return Words(moment.name, "ingest_result", body)
 
 
-def _step(told: Telling, dialect: Dialect, body: Callable[..., Json]) -> Words | None:
-    moment = told.moment
+def _step(moment: Moment, now: datetime, dialect: Dialect, body: Callable[..., Json]) -> Words | None:
     if moment.step is None:
-        return envelope(told)
+        return envelope(moment, now)
     fields = {
         "task_id": moment.task_id,
         "document_id": moment.document_id,
@@ -63,4 +62,4 @@ def _step(told: Telling, dialect: Dialect, body: Callable[..., Json]) -> Words |
         "data": moment.data,
         "error_message": moment.error,
     }
-    return Words(moment.name, dialect, body(now=told.now, fields=fields))
+    return Words(moment.name, dialect, body(now=now, fields=fields))

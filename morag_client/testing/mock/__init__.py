@@ -1,0 +1,1 @@
+"""A mock MoRAG server that really processes text documents."""

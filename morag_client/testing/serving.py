@@ -1,0 +1,97 @@
+"""An ASGI app on a real socket, in a thread of its own."""
+
+from __future__ import annotations
+
+import errno
+import socket
+import threading
+import time
+from types import TracebackType
+from typing import Any, Final, Self
+
+from morag_client.errors import ConfigurationError
+
+_START_SECONDS: Final = 30.0
+_STOP_SECONDS: Final = 15.0
+
+
+class ThreadedServer:
+    """Serves an ASGI app, with its lifespan, from `start` to `stop`, or inside a `with`.
+
+    Port 0 takes a free one; `url` then says which. `port_option` is how the user sets the port, named in the
+    ConfigurationError that a port in use raises.
+    """
+
+    def __init__(self, app: Any, *, host: str = "127.0.0.1", port: int = 0, port_option: str = "port=") -> None:
+        try:
+            import uvicorn  # noqa: PLC0415  # only who serves needs it
+        except ImportError:
+            raise ConfigurationError("serving needs uvicorn: pip install 'morag-client[mock]'") from None
+        self._address = (host, port)
+        self._port_option = port_option
+        self._server = uvicorn.Server(
+            uvicorn.Config(
+                app, host=host, log_config=None, access_log=False, proxy_headers=False, timeout_graceful_shutdown=5
+            )
+        )
+        self._socket: socket.socket | None = None
+        self._thread: threading.Thread | None = None
+
+    @property
+    def url(self) -> str:
+        """Where it is served: `http://127.0.0.1:49152`. Raises RuntimeError where it is not."""
+        if self._socket is None:
+            raise RuntimeError("not serving: use it in a with statement, or start() it first")
+        host, port = self._socket.getsockname()[:2]
+        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+    def start(self) -> Self:
+        """Returns when it serves. Raises ConfigurationError where the port is taken or the app does not start."""
+        self._socket = _bound(*self._address, port_option=self._port_option)
+        self._thread = threading.Thread(target=self._server.run, args=([self._socket],), name=f"serve {self.url}")
+        self._thread.start()
+        deadline = time.monotonic() + _START_SECONDS
+        while not self._server.started:
+            if not self._thread.is_alive() or time.monotonic() > deadline:
+                self.stop()
+                raise ConfigurationError("the app did not start; its log says why")
+            time.sleep(0.005)
+        return self
+
+    def stop(self) -> None:
+        """Lets running requests end, then the app's lifespan, and frees the port. Stopping twice is no error."""
+        self._server.should_exit = True
+        if self._thread is not None:
+            self._thread.join(_STOP_SECONDS)
+            self._thread = None
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+
+def _bound(host: str, port: int, *, port_option: str) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    bound = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind((host, port))
+        bound.listen(1024)
+    except OSError as error:
+        bound.close()
+        if error.errno == errno.EADDRINUSE:
+            reason = f"port {port} of {host} is in use"
+        else:
+            reason = f"port {port} of {host} cannot be used ({error.strerror})"
+        raise ConfigurationError(f"{reason}; stop what listens there, or choose another with {port_option}") from error
+    except OverflowError:
+        bound.close()
+        raise ConfigurationError(f"{port} is no port; choose one from 0 to 65535 with {port_option}") from None
+    return bound
