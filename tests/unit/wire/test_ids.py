@@ -26,6 +26,15 @@ def test_the_bodys_ids_come_first(name: str) -> None:
     assert "from-url" not in (event.task_id, event.document_id)
 
 
+def test_the_envelopes_ids_are_inside_and_the_others_outside() -> None:
+    step = {**bodies.payload("chunking_completed"), "data": {"task_id": "inner", "document_id": "inner"}}
+    envelope = {**bodies.payload("task_started"), "task_id": "outer", "document_id": "outer"}
+
+    assert (parse(step).task_id, parse(step).document_id) == ("task-abc-123-def", "my-document-456")
+    assert stated_task_id(parse(step)) == stated_task_id(parse(envelope)) == "task-abc-123-def"
+    assert parse(envelope).task_id == "task-abc-123-def"
+
+
 def test_metadata_is_asked_next() -> None:
     sent = bodies.payload("chunking_completed")
     del sent["document_id"]

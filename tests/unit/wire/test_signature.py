@@ -133,3 +133,22 @@ def test_secrets_of_any_characters_and_length() -> None:
     verify_signature(BODY, sign(BODY, b"\xff"), b"\xff".decode("utf-8", "surrogateescape"))
     with pytest.raises(MoragError):
         verify_signature(BODY, sign(BODY, "padded"), " padded ")
+
+
+@pytest.mark.parametrize(
+    ("signature", "why"),
+    [
+        (None, "is missing"),
+        ("", "is empty"),
+        ("sha256=", "has 0 digits instead of 64"),
+        (GOOD[:-1], "has 63 digits instead of 64"),
+        (GOOD + "0", "has 65 digits instead of 64"),
+        (GOOD.upper(), "does not start with sha256="),
+        (GOOD[:-1] + "G", "has characters that are no lower-case hex digits"),
+        (GOOD[:-1] + "ā", "has characters that no HTTP header can carry"),
+        (sign(BODY, "retired"), "does not match"),
+    ],
+)
+def test_the_reason_is_named(signature: str | None, why: str) -> None:
+    with pytest.raises(SignatureError, match=f"^X-MoRAG-Signature {why}"):
+        verify_signature(BODY, signature, SECRET)
