@@ -46,11 +46,11 @@ class Inbox:
             self._writer = None
         await self.database.close()
 
-    def abandon(self) -> None:
+    async def abandon(self) -> None:
         """Lets go of the database where the event loop that used it is gone."""
         if self._insertion is not None:
             self._insertion.abandon()
-        self.database.engine.sync_engine.pool.dispose()
+        await self.database.close()
 
     async def record(self, arrival: Arrival, row: EventRow, note: Any = None) -> Stored:
         """The record of an event, new or known; it is committed when this returns.

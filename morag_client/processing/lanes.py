@@ -31,8 +31,11 @@ class Lane:
 class Lanes:
     """Runs what is put into lanes, at most `concurrency` records at once, and collects the outcomes."""
 
-    def __init__(self, run: Run, *, concurrency: int, on_finished: Callable[[], None]) -> None:
+    def __init__(
+        self, run: Run, *, goes_on: Callable[[bytes], bool], concurrency: int, on_finished: Callable[[], None]
+    ) -> None:
         self._run = run
+        self._goes_on = goes_on
         self._slots = asyncio.Semaphore(concurrency)
         self._on_finished = on_finished
         self._lanes: dict[bytes, Lane] = {}
@@ -74,17 +77,21 @@ class Lanes:
             elif lane.unsettled == 0:
                 del self._lanes[lane.key]
 
-    async def finish(self, *, grace: float) -> None:
-        """Waits for everything in the lanes, then cancels what is still running."""
-        running = [lane.running for lane in self._lanes.values() if lane.running is not None]
+    async def finish(self, *, grace: float) -> list[bytes]:
+        """Waits for everything in the lanes, then cancels what still runs; the lanes that went on all the same."""
+        running = {lane.running: lane.key for lane in self._lanes.values() if lane.running is not None}
         if not running:
-            return
+            return []
         _, late = await asyncio.wait(running, timeout=grace)
+        if not late:
+            return []
+        logger.warning(
+            "the handlers of %d tasks did not end within %g s; their records wait for the next start", len(late), grace
+        )
         for task in late:
             task.cancel()
-        if late:
-            logger.warning("%d tasks' handlers did not end within %g s; their records wait for the next start", len(late), grace)
-            await asyncio.wait(late, timeout=1.0)
+        await asyncio.wait(late, timeout=1.0)
+        return [running[task] for task in late if self._goes_on(running[task])]
 
     def _lose(self, lane: Lane) -> None:
         logger.warning("another worker took over a task; %d of its records are left to it", len(lane.queue))

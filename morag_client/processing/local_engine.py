@@ -28,6 +28,7 @@ _CAPACITY: Final = 1024
 _HANDED_OVER: Final = 4096
 _POLL: Final = 1.0
 _LONGEST_PAUSE: Final = 2.0
+_LAST_WORDS: Final = 5.0
 
 logger = logging.getLogger("morag_client.processing")
 
@@ -44,6 +45,7 @@ class LocalEngine:
         self._poll = poll
         self._lanes = Lanes(
             lambda work, sequence: runner.run(work, sequence=sequence),
+            goes_on=runner.goes_on,
             concurrency=concurrency,
             on_finished=lambda: self._has_finished.set(),
         )
@@ -55,6 +57,7 @@ class LocalEngine:
         self._has_finished = asyncio.Event()
         # A lane must not be given back by one coroutine while another puts new records into it.
         self._ownership_lock = asyncio.Lock()
+        self._is_stopping = False
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
@@ -71,15 +74,18 @@ class LocalEngine:
         feeding, settling, beating = self._tasks
         self._tasks = []
         await _end(feeding)
-        await self._lanes.finish(grace=grace)
+        hung = await self._lanes.finish(grace=grace)
+        self._is_stopping = True
+        self._has_finished.set()
+        await asyncio.wait([settling], timeout=_LAST_WORDS)
         await _end(settling)
-        try:
-            while self._lanes.finished:
-                await self._settle_some()
-            await self._ownership.leave()
-        except (DBAPIError, InboxError, OSError) as error:
-            logger.error("the last outcomes could not be stored, their handlers will run again: %s", error)
         await _end(beating)
+        try:
+            await self._ownership.leave(keep=hung)
+        except (DBAPIError, InboxError, OSError) as error:
+            logger.error("this worker's tasks could not be given back; others take over when the lease ends: %s", error)
+        if self._lanes.finished:
+            logger.error("%d outcomes could not be stored, their handlers will run again", len(self._lanes.finished))
 
     def hand_over(self, record_id: int, work: Work) -> None:
         """Takes a record that was just stored. What does not fit is found in the database later."""
@@ -119,9 +125,9 @@ class LocalEngine:
                     self._has_work.set()
                     await asyncio.sleep(0.01)
                 pause = 0.0
-            except (DBAPIError, InboxError, OSError) as error:
-                pause = min(max(2 * pause, 0.1), _LONGEST_PAUSE)
-                logger.warning("the database cannot be asked for work, next try in %g s: %s", pause, error)
+            except Exception as error:  # noqa: BLE001  # an engine that ended silently would be worse than any of them
+                pause = _longer(pause)
+                _log_trouble("work cannot be claimed", error, pause)
                 self._is_behind = True
                 await asyncio.sleep(pause)
 
@@ -133,12 +139,15 @@ class LocalEngine:
             self._cursor += 1
         if works or not (self._handed or self._is_behind):
             return works
+        newest_handed = max(self._handed, default=0)
         records = await self._queries.waiting(after=self._cursor, limit=_BATCH)
         works = [self._handed.pop(record.id, None) or work_of(record) for record in records]
         if records:
             self._cursor = records[-1].id
         self._is_behind = len(records) == _BATCH
-        for record_id in [record_id for record_id in self._handed if record_id <= self._cursor or not records]:
+        # What was handed over before and is not among those that wait has been handled by somebody else.
+        gone = self._cursor if self._is_behind else newest_handed
+        for record_id in [record_id for record_id in self._handed if record_id <= gone]:
             del self._handed[record_id]
         return works
 
@@ -183,10 +192,12 @@ class LocalEngine:
             try:
                 while self._lanes.finished:
                     await self._settle_some()
+                if self._is_stopping:
+                    return
                 pause = 0.0
-            except (DBAPIError, InboxError, OSError) as error:
-                pause = min(max(2 * pause, 0.1), _LONGEST_PAUSE)
-                logger.warning("outcomes cannot be stored, next try in %g s: %s", pause, error)
+            except Exception as error:  # noqa: BLE001  # an engine that ended silently would be worse than any of them
+                pause = _longer(pause)
+                _log_trouble("outcomes cannot be stored", error, pause)
                 self._has_finished.set()
                 await asyncio.sleep(pause)
 
@@ -209,6 +220,22 @@ class LocalEngine:
 
     async def _beat(self) -> None:
         await self._ownership.beat(hostname=socket.gethostname(), pid=os.getpid())
+
+
+def _longer(pause: float) -> float:
+    return min(max(2 * pause, 0.1), _LONGEST_PAUSE)
+
+
+def _log_trouble(what: str, error: Exception, pause: float) -> None:
+    expected = isinstance(error, (DBAPIError, InboxError, OSError))
+    logger.log(
+        logging.WARNING if expected else logging.ERROR,
+        "%s, next try in %g s: %s",
+        what,
+        pause,
+        error,
+        exc_info=None if expected else error,
+    )
 
 
 async def _end(task: asyncio.Task[None]) -> None:

@@ -34,6 +34,11 @@ class Runner:
         self._threads = threads
         self._receiver = receiver
         self._clock = clock
+        self._in_threads: set[tuple[bytes, object]] = set()
+
+    def goes_on(self, lane: bytes) -> bool:
+        """Whether a plain function of this lane is still running in its thread, cancelled or not."""
+        return any(busy == lane for busy, _ in list(self._in_threads))
 
     async def run(self, work: Work, *, sequence: int | None) -> list[RunRow]:
         """The outcome of every handler that the record goes to and that has not succeeded before.
@@ -66,11 +71,14 @@ class Runner:
         try:
             if not bound.wants(event):
                 return None
-            await self._call(bound, context)
+            await self._call(bound, context, work.claimable.lane)
         except (Exception, asyncio.CancelledError, SystemExit) as error:
             if isinstance(error, asyncio.CancelledError) and _is_cancelled():
                 raise
-            logger.exception("handler %s failed for record %d (%s)", bound.name, work.record_id, event.name)
+            error = _from_the_handler_on(error)
+            logger.error(
+                "handler %s failed for record %d (%s)", bound.name, work.record_id, event.name, exc_info=error
+            )
             await self._tell(error, context)
             return RunRow(
                 handler=bound.name,
@@ -83,11 +91,20 @@ class Runner:
             )
         return RunRow(bound.name, "succeeded", attempt, None, None, started_at, self._clock())
 
-    async def _call(self, bound: BoundHandler, context: Context) -> None:
+    async def _call(self, bound: BoundHandler, context: Context, lane: bytes) -> None:
         if bound.is_async:
             await bound.call(context)
             return
-        result = await self._threads.run(lambda: bound.call(context))
+
+        def call() -> Any:
+            busy = lane, object()
+            self._in_threads.add(busy)
+            try:
+                return bound.call(context)
+            finally:
+                self._in_threads.discard(busy)
+
+        result = await self._threads.run(call)
         if inspect.isawaitable(result):  # a plain function that hands on a coroutine
             await result
 
@@ -106,6 +123,14 @@ def _is_cancelled() -> bool:
     """Whether it is us who are cancelled, and not something that the handler waited for."""
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
+
+
+def _from_the_handler_on(error: BaseException) -> BaseException:
+    """The error without the frames of this package that lead to the user's function."""
+    frames = error.__traceback__
+    while frames is not None and frames.tb_frame.f_globals.get("__name__", "").startswith("morag_client."):
+        frames = frames.tb_next
+    return error.with_traceback(frames) if frames is not None else error
 
 
 def _bounded(text: str, length: int) -> str:

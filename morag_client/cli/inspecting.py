@@ -1,0 +1,135 @@
+"""`morag-client events` and `replay`: what the inbox holds, and handling it again."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from morag_client.cli.serving import DEFAULT_DATABASE, DatabaseUrl, load_receiver
+from morag_client.errors import RecordNotFound
+
+if TYPE_CHECKING:
+    from morag_client.inbox.queries import Queries, Record
+
+_AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line, for machines.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the commands."""
+    app.command()(events)
+    app.command()(replay)
+
+
+def events(
+    limit: Annotated[int, typer.Option(help="How many, the newest first.", min=1)] = 50,
+    state: Annotated[str | None, typer.Option(help="Only those in this state: stored, handled or failed.")] = None,
+    database_url: DatabaseUrl = None,
+    as_json: _AsJson = False,
+) -> None:
+    """List what was received, and what became of it."""
+    if state not in {None, "stored", "handled", "failed"}:
+        raise typer.BadParameter("expected stored, handled or failed", param_hint="--state")
+    records = asyncio.run(_newest(database_url, limit, state))
+    if as_json:
+        from morag_client.receiver.inspection import described  # noqa: PLC0415
+
+        for record in records:
+            typer.echo(json.dumps(dict(described(record))))
+    else:
+        _show(records)
+
+
+def replay(
+    record_ids: Annotated[list[int], typer.Argument(metavar="ID...", help="Ids of records, as `events` lists them.")],
+    app: Annotated[
+        str | None, typer.Option("--app", metavar="MODULE:RECEIVER", help="Run the handlers here and now.")
+    ] = None,
+    database_url: DatabaseUrl = None,
+) -> None:
+    """Let the failed handlers of records run again (all of them, where none failed).
+
+    A running receiver on the same database picks them up within a second or two.
+    """
+    if app is not None:
+        if database_url is not None:
+            os.environ["MORAG_DATABASE_URL"] = database_url
+        found = asyncio.run(_replay_here(app, record_ids))
+    else:
+        found = asyncio.run(_reopen(database_url, record_ids))
+    if not found:
+        raise typer.Exit(1)
+
+
+async def _newest(database_url: str | None, limit: int, state: str | None) -> list[Record]:
+    async with _queries(database_url) as queries:
+        return await queries.newest(limit=limit, state=state)
+
+
+async def _reopen(database_url: str | None, record_ids: list[int]) -> bool:
+    complete = True
+    async with _queries(database_url) as queries:
+        for record_id in record_ids:
+            try:
+                names = await queries.reopen(record_id)
+            except RecordNotFound as error:
+                typer.echo(f"error: {error}", err=True)
+                complete = False
+            else:
+                typer.echo(f"record {record_id} waits again for {', '.join(names) or 'its handlers'}")
+    return complete
+
+
+async def _replay_here(app: str, record_ids: list[int]) -> bool:
+    receiver = load_receiver(app)
+    complete = True
+    async with receiver.lifespan():
+        for record_id in record_ids:
+            try:
+                await receiver.replay(record_id)
+            except RecordNotFound as error:
+                typer.echo(f"error: {error}", err=True)
+                complete = False
+        await receiver.idle()
+        for record_id in record_ids:
+            with contextlib.suppress(RecordNotFound):
+                record = await receiver.record(record_id)
+                _show([record])
+                complete = complete and record.state == "handled"
+    return complete
+
+
+@contextlib.asynccontextmanager
+async def _queries(database_url: str | None) -> AsyncIterator[Queries]:
+    from morag_client.inbox.database import locate  # noqa: PLC0415  # the CLI's help needs none of it
+    from morag_client.inbox.inbox import Inbox  # noqa: PLC0415
+    from morag_client.inbox.queries import Queries  # noqa: PLC0415
+
+    url = database_url or os.environ.get("MORAG_DATABASE_URL") or DEFAULT_DATABASE
+    prefix = os.environ.get("MORAG_TABLE_PREFIX", "")
+    inbox = Inbox(locate(url), prefix=prefix, commit_timeout=10.0, on_stored=lambda *_: None)
+    await inbox.open()
+    try:
+        yield Queries(inbox)
+    finally:
+        await inbox.close()
+
+
+def _show(records: list[Record]) -> None:
+    from rich.console import Console  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+
+    table = Table("ID", "Received", "Event", "Task", "%", "State", "Handlers", box=None, pad_edge=False)
+    for record in records:
+        progress = "" if record.progress_percent is None else f"{record.progress_percent:.0f}"
+        runs = "\n".join(
+            f"{run.handler}: {run.state}" + (f" ({run.error})" if run.error else "") for run in record.runs
+        )
+        received = f"{record.received_at.astimezone():%m-%d %H:%M:%S}"
+        table.add_row(str(record.id), received, record.name, record.task_id or "", progress, record.state, runs)
+    Console(highlight=False, markup=False).print(table)

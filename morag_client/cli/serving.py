@@ -1,0 +1,150 @@
+"""`morag-client serve`: a receiver on a socket."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+import signal
+import socket
+import sys
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from morag_client.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from morag_client.receiver.receiver import Receiver
+
+DEFAULT_DATABASE = "sqlite:///morag.db"
+
+DatabaseUrl = Annotated[
+    str | None,
+    typer.Option("--database-url", help=f"The inbox. Default: MORAG_DATABASE_URL, else {DEFAULT_DATABASE}."),
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the command."""
+    app.command()(serve)
+
+
+def serve(
+    target: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[MODULE:RECEIVER]",
+            help="Your receiver with its handlers. Without it deliveries are stored and logged, for a later one to handle.",
+        ),
+    ] = None,
+    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="The port to listen on; 0 takes a free one.", min=0, max=65535)] = 8001,
+    database_url: DatabaseUrl = None,
+    insecure: Annotated[bool, typer.Option("--insecure", help="Believe everybody. On a developer's machine only.")] = False,
+    inspect: Annotated[
+        bool, typer.Option("--inspect", help="Show what was received to requests from this machine.")
+    ] = False,
+    no_access_log: Annotated[bool, typer.Option("--no-access-log", help="Do not log each delivery.")] = False,
+) -> None:
+    """Receive webhooks."""
+    _log(with_deliveries=not no_access_log)
+    # The receiver of a module is built by that module: the environment is how it learns of these.
+    for name, value in (("INSECURE", insecure), ("INSPECT", inspect)):
+        if value:
+            os.environ[f"MORAG_{name}"] = "true"
+    os.environ["MORAG_DATABASE_URL"] = database_url or os.environ.get("MORAG_DATABASE_URL") or DEFAULT_DATABASE
+    receiver = load_receiver(target) if target else _plain_receiver()
+    with listen(host, port) as listener:
+        _announce(receiver, listener)
+        run_server(receiver, listener, grace=receiver.settings.grace)
+
+
+def load_receiver(target: str) -> Receiver:
+    """The receiver that `module:attribute` names. Raises ConfigurationError."""
+    from morag_client.receiver.receiver import Receiver  # noqa: PLC0415  # the CLI's help needs none of it
+
+    module_name, _, attribute = target.partition(":")
+    if str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
+    try:
+        found = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not (module_name == error.name or module_name.startswith(f"{error.name}.")):
+            raise
+        raise ConfigurationError(f"there is no module {error.name!r} here; expected MODULE:RECEIVER") from error
+    receiver = getattr(found, attribute or "receiver", None)
+    if not isinstance(receiver, Receiver):
+        raise ConfigurationError(
+            f"{target!r} is no Receiver; expected MODULE:RECEIVER, for example app:receiver"
+            " (an application that mounts one is served by uvicorn itself)"
+        )
+    return receiver
+
+
+def listen(host: str, port: int, *, option: str = "--port") -> socket.socket:
+    """A listening socket. Raises ConfigurationError naming the port and the option to change it."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+        listener.listen(2048)
+    except OSError as error:
+        listener.close()
+        raise ConfigurationError(
+            f"cannot listen on {host}:{port}: {error.strerror or error}; choose another port with {option}"
+        ) from error
+    return listener
+
+
+def run_server(receiver: Receiver, listener: socket.socket, *, grace: float) -> None:
+    """Serves until SIGINT or SIGTERM; exits with 1 where the receiver could not start."""
+    import uvicorn  # noqa: PLC0415
+
+    # uvicorn raises again the signal that ended it; an orderly end is exit code 0.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: None)
+    server = uvicorn.Server(
+        uvicorn.Config(
+            receiver,
+            access_log=False,
+            log_config=None,
+            log_level="warning",
+            lifespan="on",
+            proxy_headers=False,
+            server_header=False,
+            timeout_graceful_shutdown=max(1, int(grace)),
+        )
+    )
+    server.run(sockets=[listener])
+    if not server.started:
+        raise typer.Exit(1)
+
+
+def _plain_receiver() -> Receiver:
+    from morag_client.handlers.registry import Registry  # noqa: PLC0415
+    from morag_client.receiver.receiver import Receiver  # noqa: PLC0415
+
+    return Receiver(registry=Registry())
+
+
+def _log(*, with_deliveries: bool) -> None:
+    logging.basicConfig(format="%(asctime)s %(levelname)-7s %(message)s", datefmt="%H:%M:%S", level=logging.WARNING)
+    logging.captureWarnings(capture=True)
+    warnings.simplefilter("always", UserWarning)
+    logging.getLogger("morag_client.receiver").setLevel(logging.INFO if with_deliveries else logging.WARNING)
+
+
+def _announce(receiver: Receiver, listener: socket.socket) -> None:
+    host, port = listener.getsockname()[:2]
+    shown = f"[{host}]" if ":" in host else host
+    typer.echo(f"Webhooks to   http://{shown}:{port}/webhook")
+    typer.echo(f"Inbox         {receiver.inbox_url}")
+    handlers = receiver.handler_names
+    typer.echo(f"Handlers      {', '.join(handlers) if handlers else 'none: deliveries are stored and wait for some'}")
+    if receiver.settings.inspect:
+        typer.echo(f"Look inside   http://{shown}:{port}/webhooks and /api/events")
+    sys.stdout.flush()

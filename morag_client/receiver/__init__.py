@@ -1,0 +1,1 @@
+"""The ASGI application that receives MoRAG's webhooks: the one place where the parts are wired together."""

@@ -1,0 +1,68 @@
+"""Who may look at the inbox over HTTP: nobody, unless it was opened (decision 3 in docs/ARCHITECTURE.md)."""
+
+from __future__ import annotations
+
+import inspect
+import ipaddress
+from collections.abc import Awaitable, Callable
+from typing import Final, Literal
+from urllib.parse import urlsplit
+
+from starlette.requests import Request
+
+Right = Literal["read", "act"]
+Authorize = Callable[[Request], Right | None | Awaitable[Right | None]]
+
+_FORWARDING: Final = ("forwarded", "via", "x-real-ip", "x-client-ip", "cf-connecting-ip", "true-client-ip")
+
+
+class Access:
+    """Decides by the application's own `authorize(request)`, and under `inspect` for developers on this machine."""
+
+    def __init__(self, *, authorize: Authorize | None, inspect: bool) -> None:
+        self._authorize = authorize
+        self._inspect = inspect
+
+    async def right(self, request: Request) -> Right | None:
+        """What the request may do: look, also act, or nothing."""
+        if self._authorize is not None:
+            right = self._authorize(request)
+            if inspect.isawaitable(right):
+                right = await right
+            if right in {"read", "act"}:
+                return right  # type: ignore[return-value]  # narrowed by the line above
+        return "act" if self._inspect and _is_local(request) else None
+
+    @property
+    def advice(self) -> str:
+        """What to do for somebody who was turned away."""
+        if self._inspect:
+            return "open to requests from this machine itself only, without a proxy in between"
+        return "closed; start with inspect=True (serve --inspect) on a developer's machine, or pass authorize="
+
+
+def _is_local(request: Request) -> bool:
+    """Whether somebody at this very machine asks: a proxy, a foreign Host (DNS rebinding) or Origin speaks against it."""
+    headers = request.headers
+    if any(name in headers for name in _FORWARDING) or any(name.startswith("x-forwarded-") for name in headers):
+        return False
+    if request.client is None or not _is_loopback(request.client.host):
+        return False
+    origin = headers.get("origin")
+    if origin is not None and not _is_loopback(urlsplit(origin).hostname or ""):
+        return False
+    try:
+        return _is_loopback(urlsplit(f"//{headers.get('host', '')}").hostname or "")
+    except ValueError:
+        return False
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    mapped = getattr(address, "ipv4_mapped", None)
+    return (mapped or address).is_loopback

@@ -1,0 +1,113 @@
+"""The receiver's HTTP: the hot path of a webhook without any framework, Starlette's routes for the rest."""
+
+from __future__ import annotations
+
+import json
+import logging
+from typing import TYPE_CHECKING, Any, Final
+
+from morag_client.errors import AuthenticationError, ConfigurationError, DeliveryRejected, InboxUnavailable
+from morag_client.receiver.inspection import inspection_routes
+from morag_client.receiver.lifecycle import Lifecycle
+from morag_client.receiver.reading import ClientGone, Receive, Scope, Send, read_delivery
+
+if TYPE_CHECKING:
+    from morag_client.receiver.receiver import Receiver
+
+logger = logging.getLogger("morag_client.receiver")
+
+_ANSWERS: Final = {status: b'{"status":"%s"}' % status.encode() for status in ("received", "duplicate")}
+_JSON_HEADER: Final = (b"content-type", b"application/json")
+
+
+class Application:
+    """Routes a request: `POST /webhook` here, everything else through Starlette."""
+
+    def __init__(self, receiver: Receiver, *, access: Any, lifecycle: Lifecycle) -> None:
+        self._receiver = receiver
+        self._lifecycle = lifecycle
+        self._others = inspection_routes(receiver, access=access, lifecycle=lifecycle)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            path = _route_path(scope)
+            if path in {"/webhook", "/webhook/"}:
+                await self._webhook(scope, receive, send)
+            else:
+                await self._others(scope, receive, send)
+        elif scope["type"] == "lifespan":
+            await self._lifespan(receive, send)
+        elif scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1000})
+
+    async def _webhook(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["method"] != "POST":
+            await _answer(send, 405, _rejection("method_not_allowed", ["send a POST"]), (b"allow", b"POST"))
+            return
+        settings = self._receiver.settings
+        try:
+            delivery = await read_delivery(
+                scope, receive, limit=settings.max_body_bytes, timeout=settings.body_timeout
+            )
+            receipt = await self._receiver.receive(delivery)
+        except ClientGone:
+            logger.info("a client hung up in the middle of a body")
+        except DeliveryRejected as rejected:
+            logger.warning("refused a delivery with %d: %s", rejected.status, rejected)
+            await _answer(send, rejected.status, _rejection(rejected.code, rejected.problems), *_extra(rejected))
+        except (InboxUnavailable, ConfigurationError) as error:
+            logger.error("could not take a delivery: %s", error)
+            await _answer(send, 503, _rejection("unavailable", [_public(error)]), (b"retry-after", b"1"))
+        else:
+            if logger.isEnabledFor(logging.INFO):
+                event = receipt.event
+                logger.info(
+                    "%s %s task=%s record=%d", receipt.status, event.name, event.task_id, receipt.record_id
+                )
+            await _answer(send, 200, _ANSWERS[receipt.status])
+
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
+        await receive()
+        try:
+            await self._lifecycle.enter()
+        except Exception as error:
+            logger.exception("the receiver could not start")
+            await send({"type": "lifespan.startup.failed", "message": str(error)})
+            return
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await self._lifecycle.leave()
+        await send({"type": "lifespan.shutdown.complete"})
+
+
+
+
+async def _answer(send: Send, status: int, body: bytes, *headers: tuple[bytes, bytes]) -> None:
+    length = (b"content-length", str(len(body)).encode())
+    await send({"type": "http.response.start", "status": status, "headers": [_JSON_HEADER, length, *headers]})
+    await send({"type": "http.response.body", "body": body})
+
+
+def _rejection(code: str, problems: Any) -> bytes:
+    return json.dumps({"status": "rejected", "code": code, "problems": list(problems)}).encode()
+
+
+def _extra(rejected: DeliveryRejected) -> list[tuple[bytes, bytes]]:
+    if isinstance(rejected, AuthenticationError):
+        return [(b"www-authenticate", b"Bearer")]
+    # The rest of such a body is not worth reading.
+    return [(b"connection", b"close")] if rejected.status in {408, 413, 415} else []
+
+
+def _public(error: Exception) -> str:
+    """What a sender may know of trouble on our side."""
+    return str(error) if isinstance(error, InboxUnavailable) else "the receiver is not set up correctly"
+
+
+def _route_path(scope: Scope) -> str:
+    """The path below where we are mounted."""
+    path: str = scope["path"]
+    root: str = scope.get("root_path", "")
+    if root and path.startswith(root) and path[len(root) : len(root) + 1] in {"", "/"}:
+        return path[len(root) :]
+    return path

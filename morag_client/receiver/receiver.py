@@ -1,0 +1,240 @@
+"""The Receiver: an ASGI application that proves, stores and hands on what MoRAG sends."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import logging
+import warnings
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from pydantic import SecretStr
+
+from morag_client.config import Settings
+from morag_client.errors import (
+    AuthenticationError,
+    ConfigurationError,
+    InboxUnavailable,
+    InvalidPayload,
+    MalformedBody,
+    MoragWarning,
+)
+from morag_client.events.types import Event
+from morag_client.handlers.dispatch import Dispatcher
+from morag_client.handlers.registry import Registry, default_registry
+from morag_client.inbox.database import locate
+from morag_client.inbox.ownership import Claimable
+from morag_client.inbox.queries import Record
+from morag_client.inbox.rows import Arrival, event_row, now
+from morag_client.processing.work import Work
+from morag_client.receiver.access import Access, Authorize
+from morag_client.receiver.asgi import Application
+from morag_client.receiver.lifecycle import Lifecycle
+from morag_client.receiver.reading import Receive, Scope, Send
+from morag_client.receiver.runtime import Runtime
+from morag_client.wire.authentication import Credentials, Tenant, authenticate, bearer_keys
+from morag_client.wire.decoding import decode_object
+from morag_client.wire.delivery import Delivery
+from morag_client.wire.identity import delivery_identity, task_key
+from morag_client.wire.parsing import read_event, stated_task_id
+from morag_client.wire.signature import secret_keys
+
+logger = logging.getLogger("morag_client.receiver")
+
+TenantOf = Callable[[Delivery], Tenant | None | Awaitable[Tenant | None]]
+
+_CHOICES = (
+    "nothing is configured that could vouch for a delivery; pass secrets= (MORAG_WEBHOOK_SECRET) for X-MoRAG-Signature,"
+    " bearer_tokens= (MORAG_BEARER_TOKENS) for Authorization: Bearer, or, on a developer's machine only,"
+    " insecure=True (serve --insecure) to believe everybody"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What became of an accepted delivery: its record, new (`received`) or known (`duplicate`), and the event."""
+
+    status: Literal["received", "duplicate"]
+    record_id: int
+    event: Event
+
+
+class Receiver:
+    """An ASGI application for MoRAG's webhooks; mount it, or serve it by itself.
+
+    `secrets` is one secret, several (a list, or separated by commas; rotation), or a function from a Delivery to its
+    Tenant (None: unknown), plain or async. `authorize(request)` says who may look at the inbox ("read") and act on it
+    ("act"). Every other argument is described at Settings and can be set by the environment.
+    Raises ConfigurationError, saying what to do, for what cannot work.
+    """
+
+    def __init__(
+        self,
+        *,
+        registry: Registry | None = None,
+        secrets: str | bytes | Sequence[str] | TenantOf | None = None,
+        bearer_tokens: str | Sequence[str] | None = None,
+        database_url: str | None = None,
+        table_prefix: str | None = None,
+        insecure: bool | None = None,
+        inspect: bool | None = None,
+        authorize: Authorize | None = None,
+        max_body_bytes: int | None = None,
+        body_timeout: float | None = None,
+        commit_timeout: float | None = None,
+        concurrency: int | None = None,
+        handler_threads: int | None = None,
+        grace: float | None = None,
+        lease: float | None = None,
+    ) -> None:
+        self._tenant_of = secrets if callable(secrets) else None
+        self.settings = Settings.load(
+            webhook_secret=None if callable(secrets) else secrets,
+            bearer_tokens=bearer_tokens,
+            database_url=database_url,
+            table_prefix=table_prefix,
+            insecure=insecure,
+            inspect=inspect,
+            max_body_bytes=max_body_bytes,
+            body_timeout=body_timeout,
+            commit_timeout=commit_timeout,
+            concurrency=concurrency,
+            handler_threads=handler_threads,
+            grace=grace,
+            lease=lease,
+        )
+        self._credentials = _credentials(self.settings, with_tenants=self._tenant_of is not None)
+        self._dispatcher = Dispatcher(default_registry if registry is None else registry, receiver_type=type(self))
+        self._location = locate(self.settings.database_url)
+        self._lifecycle = Lifecycle(self._make_runtime)
+        self._application = Application(
+            self, access=Access(authorize=authorize, inspect=self.settings.inspect), lifecycle=self._lifecycle
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._application(scope, receive, send)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(self, app: object = None) -> AsyncIterator[None]:  # noqa: ARG002  # frameworks pass themselves
+        """Starts and stops the receiver: `FastAPI(lifespan=receiver.lifespan)`, or `async with receiver.lifespan():`.
+
+        Needed where the receiver is mounted, since frameworks do not run the lifespan of what they mount.
+        """
+        await self._lifecycle.enter()
+        try:
+            yield
+        finally:
+            await self._lifecycle.leave()
+
+    async def receive(self, delivery: Delivery) -> Receipt:
+        """Takes a delivery: proven, understood and stored when this returns; its handlers run later.
+
+        Raises DeliveryRejected (its `status` and `problems` are the answer) and InboxUnavailable. What is authentic
+        and cannot be understood is in quarantine by then.
+        """
+        runtime = await self._lifecycle.runtime()
+        credentials = self._credentials if self._tenant_of is None else await self._of_tenant(delivery, self._tenant_of)
+        authenticate(delivery, credentials)
+        signed = credentials.signature_keys is not None
+        identity = delivery_identity(
+            tenant=credentials.tenant, body=delivery.body, query=None if signed else delivery.query
+        )
+        arrival = Arrival(delivery, identity, credentials.tenant, now())
+        try:
+            event = read_event(decode_object(delivery.body), query=delivery.query)
+        except (MalformedBody, InvalidPayload) as rejected:
+            await runtime.inbox.quarantine(arrival, rejected)
+            raise
+        key = task_key(tenant=credentials.tenant, task_id=stated_task_id(event))
+        note = _note(arrival, event, key) if runtime.takes_work else None
+        stored = await runtime.inbox.record(arrival, event_row(arrival, event, task_key=key), note)
+        return Receipt("received" if stored.is_new else "duplicate", stored.record_id, event)
+
+    async def records(self, *, limit: int = 50, state: str | None = None) -> list[Record]:
+        """The newest records with their handlers' runs, newest first; `state` is stored, handled or failed."""
+        return await (await self._lifecycle.runtime()).queries.newest(limit=limit, state=state)
+
+    async def record(self, record_id: int) -> Record:
+        """The record of an id, with its handlers' runs. Raises RecordNotFound."""
+        return await (await self._lifecycle.runtime()).queries.get(record_id)
+
+    async def replay(self, record_id: int) -> list[str]:
+        """Lets the failed handlers of a record run again, or all of them where none failed; their names.
+
+        Raises RecordNotFound.
+        """
+        runtime = await self._lifecycle.runtime()
+        names = await runtime.queries.reopen(record_id)
+        if runtime.engine is not None:
+            runtime.engine.look_again()
+        return names
+
+    @property
+    def handler_names(self) -> list[str]:
+        """The names of the handlers that events go to."""
+        return self._dispatcher.handler_names
+
+    @property
+    def inbox_url(self) -> str:
+        """Where the inbox is, without any password."""
+        url = self._location.url
+        return url.set(drivername=url.get_backend_name()).render_as_string(hide_password=True)
+
+    async def idle(self) -> None:
+        """Returns once no stored record waits for its handlers any more. For tests and orderly ends."""
+        runtime = await self._lifecycle.runtime()
+        if runtime.engine is not None:
+            await runtime.engine.idle()
+
+    def _make_runtime(self) -> Runtime:
+        return Runtime(
+            settings=self.settings, location=self._location, dispatcher=self._dispatcher, receiver=self
+        )
+
+    async def _of_tenant(self, delivery: Delivery, tenant_of: TenantOf) -> Credentials:
+        try:
+            tenant = tenant_of(delivery)
+            if inspect.isawaitable(tenant):
+                tenant = await tenant
+            return Credentials.of_tenant(tenant, bearer_tokens=self._credentials.bearer_tokens)
+        except AuthenticationError:
+            raise
+        except Exception as error:
+            logger.exception("the tenant of a delivery could not be found out")
+            raise InboxUnavailable("the sender's secrets cannot be looked up") from error
+
+
+def _credentials(settings: Settings, *, with_tenants: bool) -> Credentials:
+    if settings.webhook_secret is None and settings.bearer_tokens is None and not with_tenants:
+        if not settings.insecure:
+            raise ConfigurationError(_CHOICES)
+        warnings.warn(
+            "insecure=True: whoever reaches this receiver can make it believe anything", MoragWarning, stacklevel=4
+        )
+    return Credentials(
+        signature_keys=None if settings.webhook_secret is None else secret_keys(_revealed(settings.webhook_secret)),
+        bearer_tokens=None if settings.bearer_tokens is None else bearer_keys(_revealed(settings.bearer_tokens)),
+        insecure=settings.insecure,
+    )
+
+
+def _revealed(secrets: Sequence[SecretStr]) -> list[str]:
+    return [secret.get_secret_value() for secret in secrets]
+
+
+def _note(arrival: Arrival, event: Event, key: bytes | None) -> Callable[[int], Work]:
+    """What the engine gets of a new record, once it has an id."""
+
+    def work(record_id: int) -> Work:
+        return Work(
+            claimable=Claimable(record_id, key, event.task_id, arrival.tenant),
+            event=event,
+            body=arrival.delivery.body,
+            received_at=arrival.received_at,
+        )
+
+    return work
+
+

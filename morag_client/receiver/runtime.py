@@ -1,0 +1,87 @@
+"""What lives between a start and a stop, bound to one event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+from sqlalchemy.exc import DBAPIError
+
+from morag_client.config import Settings
+from morag_client.handlers.dispatch import Dispatcher
+from morag_client.handlers.threads import HandlerThreads
+from morag_client.inbox.database import Location, unavailable
+from morag_client.inbox.inbox import Inbox
+from morag_client.inbox.ownership import Ownership
+from morag_client.inbox.queries import Queries
+from morag_client.inbox.rows import now
+from morag_client.processing.local_engine import LocalEngine
+from morag_client.processing.running import Runner
+
+
+class Runtime:
+    """The inbox and the engine at work in one event loop. Without any handler there is no engine: records stay stored."""
+
+    def __init__(self, *, settings: Settings, location: Location, dispatcher: Dispatcher, receiver: Any) -> None:
+        self.loop = asyncio.get_running_loop()
+        self._settings = settings
+        self._dispatcher = dispatcher
+        self._threads = HandlerThreads(size=settings.handler_threads)
+        self.inbox = Inbox(
+            location,
+            prefix=settings.table_prefix,
+            commit_timeout=settings.commit_timeout,
+            on_stored=self._hand_over,
+        )
+        self.queries = Queries(self.inbox)
+        self.engine: LocalEngine | None = None
+        self._receiver = receiver
+
+    async def start(self) -> None:
+        """Opens the inbox and begins to work. Raises ConfigurationError or InboxUnavailable; nothing stays open then."""
+        try:
+            self._dispatcher.refresh()
+            await self.inbox.open()
+            if self._dispatcher.handler_names:
+                engine = self._make_engine()
+                await engine.start()
+                self.engine = engine
+        except BaseException as error:
+            await self.inbox.close()
+            if isinstance(error, DBAPIError):
+                raise unavailable(error) from error
+            raise
+
+    async def stop(self) -> None:
+        """Finishes what is under way, within the grace time."""
+        if self.engine is not None:
+            await self.engine.stop(grace=self._settings.grace)
+        self._threads.stop()
+        await self.inbox.close()
+
+    async def abandon(self) -> None:
+        """Lets go of everything where the event loop it lived in is gone, and its tasks with it."""
+        self._threads.stop()
+        await self.inbox.abandon()
+
+    @property
+    def takes_work(self) -> bool:
+        """Whether somebody takes what is stored."""
+        return self.engine is not None
+
+    def _hand_over(self, record_id: int, note: Callable[[int], Any] | None) -> None:
+        if self.engine is not None and note is not None:
+            self.engine.hand_over(record_id, note(record_id))
+
+    def _make_engine(self) -> LocalEngine:
+        ownership = Ownership(self.inbox.database, worker_id=uuid.uuid4().hex, lease=self._settings.lease)
+        runner = Runner(dispatcher=self._dispatcher, threads=self._threads, receiver=self._receiver, clock=now)
+        return LocalEngine(
+            queries=self.queries,
+            ownership=ownership,
+            runner=runner,
+            concurrency=self._settings.concurrency,
+            lease=self._settings.lease,
+        )
