@@ -11,8 +11,9 @@ from morag_client.errors import ConfigurationError, MoragWarning
 from morag_client.events.catalog import KNOWN, canonical_pattern, is_known, matches, nearest_known, producible
 from morag_client.events.types import Event
 
-E_contra = TypeVar("E_contra", bound=Event, contravariant=True)
 E = TypeVar("E", bound=Event)
+E2 = TypeVar("E2", bound=Event)
+E3 = TypeVar("E3", bound=Event)
 P = ParamSpec("P")
 R = TypeVar("R")
 F = TypeVar("F", bound=Callable[..., Any])
@@ -50,10 +51,10 @@ class Handler:
     subscriptions: tuple[Subscription, ...]
 
 
-class EventDecorator(Protocol[E_contra]):
+class EventDecorator(Protocol[E]):
     """Takes a function whose first parameter accepts the event, and returns it unchanged."""
 
-    def __call__(self, function: Callable[Concatenate[E_contra, P], R], /) -> Callable[Concatenate[E_contra, P], R]: ...
+    def __call__(self, function: Callable[Concatenate[E, P], R], /) -> Callable[Concatenate[E, P], R]: ...
 
 
 class Decorator(Protocol):
@@ -73,14 +74,65 @@ class Registry:
         self._included: list[Registry] = []
         self._error_hooks: list[ErrorHook] = []
 
+    # No call fits two of these, or mypy would give up on a lambda as `where`; and it takes the union of two or three
+    # classes only where each has a variable of its own.
     @overload
     def on(
-        self, *events: type[E], name: str | None = None, where: Callable[[E], bool] | None = None
+        self, event: type[E], /, *, name: str | None = None, where: Callable[[E], bool] | None = None
     ) -> EventDecorator[E]: ...
 
     @overload
     def on(
         self,
+        event: type[E],
+        event2: type[E2],
+        /,
+        *,
+        name: str | None = None,
+        where: Callable[[E | E2], bool] | None = None,
+    ) -> EventDecorator[E | E2]: ...
+
+    @overload
+    def on(
+        self,
+        event: type[E],
+        event2: type[E2],
+        event3: type[E3],
+        /,
+        *,
+        name: str | None = None,
+        where: Callable[[E | E2 | E3], bool] | None = None,
+    ) -> EventDecorator[E | E2 | E3]: ...
+
+    @overload
+    def on(
+        self,
+        event: type[E],
+        event2: type[E],
+        event3: type[E],
+        event4: type[E],
+        /,
+        *events: type[E],
+        name: str | None = None,
+        where: Callable[[E], bool] | None = None,
+    ) -> EventDecorator[E]: ...
+
+    @overload
+    def on(
+        self,
+        event: str | Iterable[str | type[Event]],
+        /,
+        *events: str | type[Event] | Iterable[str | type[Event]],
+        name: str | None = None,
+        where: Callable[[Any], bool] | None = None,
+    ) -> Decorator: ...
+
+    @overload
+    def on(
+        self,
+        event: type[Event],
+        event2: str | Iterable[str | type[Event]],
+        /,
         *events: str | type[Event] | Iterable[str | type[Event]],
         name: str | None = None,
         where: Callable[[Any], bool] | None = None,
