@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import socket
 import threading
@@ -48,7 +49,7 @@ class ThreadedServer:
     def start(self) -> Self:
         """Returns when it serves. Raises ConfigurationError where the port is taken or the app does not start."""
         self._socket = _bound(*self._address, port_option=self._port_option)
-        self._thread = threading.Thread(target=self._server.run, args=([self._socket],), name=f"serve {self.url}")
+        self._thread = threading.Thread(target=self._serve, args=(self._socket,), name=f"serve {self.url}")
         self._thread.start()
         deadline = time.monotonic() + _START_SECONDS
         while not self._server.started:
@@ -75,6 +76,11 @@ class ThreadedServer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
+
+    def _serve(self, bound: socket.socket) -> None:
+        # uvicorn leaves its loop by exiting where the app does not start; `start` sees that it never served.
+        with contextlib.suppress(SystemExit):
+            self._server.run(sockets=[bound])
 
 
 def _bound(host: str, port: int, *, port_option: str) -> socket.socket:

@@ -33,12 +33,12 @@ def _pieces(paragraph: str, size: int) -> Iterator[str]:
         return
     piece = ""
     for sentence in split_sentences(paragraph):
-        if piece and len(piece) + 1 + len(sentence) > size:
+        if len(piece) + 1 + len(sentence) <= size:
+            piece = f"{piece} {sentence}".lstrip()
+            continue
+        if piece:
             yield piece
-            piece = ""
-        piece = f"{piece} {sentence}" if piece else sentence
-        while len(piece) > size:
-            yield piece[:size]
-            piece = piece[size:]
+        *whole, piece = (sentence[start : start + size] for start in range(0, len(sentence), size))
+        yield from whole
     if piece:
         yield piece

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import pairwise
 from typing import Final
 
 from morag_client.testing.pipeline.prose import FUNCTION_WORDS, headings, sentences, words
@@ -33,7 +33,7 @@ class Entity:
 
 @dataclass(frozen=True, slots=True)
 class Graph:
-    """Entities by number of mentions, the pairs that share a sentence, and the sentences that state something."""
+    """Entities by mentions, the pairs that follow each other in a sentence, the sentences that state something."""
 
     entities: tuple[Entity, ...]
     relations: tuple[tuple[str, str], ...]
@@ -54,12 +54,17 @@ def extract_graph(text: str) -> Graph:
     for sentence in said:
         here = [key for key in map(_key, words(sentence)) if key in types]
         mentions.update(here)
-        relations.update(dict.fromkeys(combinations(sorted({_shown(key, types) for key in here}), 2)))
+        relations.update(dict.fromkeys(_pairs(here, types)))
         if here and not _STATING.isdisjoint(word.lower() for word in words(sentence)):
             facts.append(sentence)
     found = [Entity(_shown(key, types), types[key], count) for key, count in mentions.items()]
     found.sort(key=lambda entity: (-entity.mentions, entity.name))
     return Graph(tuple(found), tuple(relations), tuple(facts))
+
+
+def _pairs(keys: Sequence[str], types: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    labels = dict.fromkeys(_shown(key, types) for key in keys)
+    return ((min(pair), max(pair)) for pair in pairwise(labels))
 
 
 def _types(said: Sequence[str], counts: Counter[str]) -> dict[str, str]:

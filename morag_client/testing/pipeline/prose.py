@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from typing import Final
 
 _FENCED = re.compile(r"^(```|~~~).*?^\1[^\n]*$", re.DOTALL | re.MULTILINE)
-_LINK = re.compile(r"!?\[([^\]\n]*)\]\([^)\n]*\)")
+_LINK = re.compile(r"!?\[([^\[\]\n]*)\]\([^()\n]*\)")
 _LINE_MARK = re.compile(r"^[ \t]*(?:#{1,6}[ \t]+|>[ \t]?|[-*+][ \t]+|\d{1,3}[.)][ \t]+)", re.MULTILINE)
 _EMPHASIS = re.compile(r"[*`~]+|(?<!\w)_+|_+(?!\w)")
-_HEADING = re.compile(r"^#{1,6}[ \t]+(.+?)[ \t]*#*$", re.MULTILINE)
-_SENTENCE_END = re.compile(r"(?<=[.!?…])[\"')\]»”]*\s+(?=[^a-z])")
+_HEADING = re.compile(r"^#{1,6}[ \t]+(.+)$", re.MULTILINE)
+_SENTENCE_END = re.compile(r"(?<=[.!?…])[\"')\]»”]*\s+(?=[^a-z\s])")
 _WORD = re.compile(r"[^\W\d_][\w'\N{RIGHT SINGLE QUOTATION MARK}-]*")
 
 STOPWORDS: Final = {
@@ -40,7 +40,7 @@ FUNCTION_WORDS: Final = frozenset(word for words in STOPWORDS.values() for word 
 
 def headings(markdown: str) -> list[str]:
     """The text of every heading, without its marks."""
-    return [_unmarked(heading).strip() for heading in _HEADING.findall(_FENCED.sub("", markdown))]
+    return [_unmarked(heading).rstrip("# \t").strip() for heading in _HEADING.findall(_FENCED.sub("", markdown))]
 
 
 def paragraphs(markdown: str) -> list[str]:
