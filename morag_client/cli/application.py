@@ -2,11 +2,38 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
-from morag_client.cli import inspecting, serving
+from morag_client.cli import inspecting, serving, signing, validating
 
-app = typer.Typer(name="morag-client", no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)
+app = typer.Typer(
+    name="morag-client",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Exit codes: 0 done, 1 found something wrong, 2 bad usage.",
+)
 
-for group in (serving, inspecting):
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version  # noqa: PLC0415
+
+        typer.echo(f"morag-client {version('morag-client')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """The consumer's side of MoRAG: receive its webhooks, prove who sent them, and look at what arrived."""
+
+
+for group in (serving, inspecting, validating, signing):
     group.register(app)
