@@ -83,7 +83,7 @@ def task_failed(
     )
 
 
-def step_started(  # noqa: PLR0913
+def step_started(
     *,
     task_id: str,
     step: str,
@@ -96,7 +96,7 @@ def step_started(  # noqa: PLR0913
     return Call(_step("started", task_id, document_id, step, progress_percent, data), webhook_url)
 
 
-def step_completed(  # noqa: PLR0913
+def step_completed(
     *,
     task_id: str,
     step: str,
@@ -109,7 +109,7 @@ def step_completed(  # noqa: PLR0913
     return Call(_step("completed", task_id, document_id, step, progress_percent, data), webhook_url)
 
 
-def step_failed(  # noqa: PLR0913
+def step_failed(
     *,
     task_id: str,
     step: str,
@@ -123,7 +123,7 @@ def step_failed(  # noqa: PLR0913
     return Call(_step("failed", task_id, document_id, step, progress_percent, data, error_message), webhook_url)
 
 
-def _step(  # noqa: PLR0913, PLR0917
+def _step(  # noqa: PLR0917
     status: str,
     task_id: str,
     document_id: str | None,

@@ -36,16 +36,21 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """What came back, and after how many seconds: a status, or the reason why there is none."""
+    """What came back, and after how many seconds: a status and the beginning of the text, or why there is none."""
 
     seconds: float
     status_code: int | None = None
+    text: str = ""
     error: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeliveryResult:
-    """What became of a message: `ok` if the receiver accepted it; `seconds` is the last attempt's latency."""
+    """What became of a message: `ok` if the receiver accepted it.
+
+    Of the last attempt: its latency in `seconds`, the status and the beginning of the answer's `text`, or the `error`
+    where no answer came.
+    """
 
     event: str
     dialect: Dialect
@@ -53,6 +58,7 @@ class DeliveryResult:
     attempts: int
     seconds: float
     status_code: int | None
+    text: str
     error: str | None
     message: Message = field(repr=False)
 
@@ -104,6 +110,7 @@ def _result(message: Message, answer: Answer, *, attempts: int, ok: bool) -> Del
         attempts=attempts,
         seconds=answer.seconds,
         status_code=answer.status_code,
+        text=answer.text,
         error=answer.error,
         message=message,
     )

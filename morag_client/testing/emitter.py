@@ -49,7 +49,7 @@ class Emitter:
     Safe to share between threads. Raises ConfigurationError for what cannot work.
     """
 
-    def __init__(  # noqa: PLR0913
+    def __init__(
         self,
         *,
         webhook_url: str | None = None,
@@ -81,7 +81,7 @@ class Emitter:
     send_step_completed = _sends(calls.step_completed)
     send_step_failed = _sends(calls.step_failed)
 
-    def run_pipeline(  # noqa: PLR0913
+    def run_pipeline(
         self,
         *,
         webhook_url: str | None = None,

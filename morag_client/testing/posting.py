@@ -6,11 +6,15 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
+from typing import Final
 
 import httpx2
 
 from morag_client.api.transport import DIRECT
 from morag_client.testing.delivering import Answer, Attempt, Delivering, DeliveryResult, Pause
+
+_TEXT: Final = 500
+"""Characters of an answer that are kept."""
 
 OnRetry = Callable[[DeliveryResult, float], None]
 
@@ -49,18 +53,20 @@ class Poster:
         return not self._closed.wait(pause.seconds)
 
     def _post(self, attempt: Attempt) -> Answer:
-        began = time.perf_counter()
         if self._closed.is_set():
             return Answer(seconds=0.0, error="the emitter is closed")
         message = attempt.message
+        client = self._connections()
+        began = time.perf_counter()
         try:
-            response = self._connections().post(
+            response = client.post(
                 message.url, content=message.body, headers=message.headers, timeout=attempt.timeout_seconds
             )
         except httpx2.HTTPError as error:
             reason = str(error) or type(error).__name__
             return Answer(seconds=time.perf_counter() - began, error=reason)
-        return Answer(seconds=time.perf_counter() - began, status_code=response.status_code)
+        seconds = time.perf_counter() - began
+        return Answer(seconds=seconds, status_code=response.status_code, text=response.text[:_TEXT])
 
     def _connections(self) -> httpx2.Client:
         with self._lock:

@@ -37,7 +37,7 @@ class MockMorag:
     Raises ConfigurationError for what cannot work, such as a port in use.
     """
 
-    def __init__(  # noqa: PLR0913
+    def __init__(
         self,
         *,
         host: str = "127.0.0.1",

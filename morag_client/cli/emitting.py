@@ -1,0 +1,139 @@
+"""`morag-client emit`: MoRAG's webhooks for a document, sent to a receiver that is to be tried."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from typing import TYPE_CHECKING, Annotated, Any
+from uuid import uuid4
+
+import typer
+
+if TYPE_CHECKING:
+    from morag_client.testing import DeliveryResult
+
+_DIALECTS = (
+    "envelope, enveloped_step, flat_step, ingest_result, stage_completed, pipeline_completed, stage_result, stage_chain"
+)
+_REASON = 100
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the command."""
+    app.command()(emit)
+
+
+def emit(
+    url: Annotated[str, typer.Option(help="The receiver's webhook URL, e.g. http://127.0.0.1:8001/webhook.")],
+    secret: Annotated[
+        str | None,
+        typer.Option(envvar="MORAG_WEBHOOK_SECRET", help="Signs each body; of several by commas the first."),
+    ] = None,
+    bearer_token: Annotated[
+        str | None,
+        typer.Option(envvar="MORAG_BEARER_TOKENS", help="Goes along as Authorization: Bearer; of several the first."),
+    ] = None,
+    dialect: Annotated[
+        str | None,
+        typer.Option(help=f"Only what this dialect says: {_DIALECTS}. Default: the guide's 14 events."),
+    ] = None,
+    fail_at: Annotated[
+        str | None, typer.Option(metavar="STEP", help="Fail at this step, e.g. chunking, and so the task.")
+    ] = None,
+    task_id: Annotated[str | None, typer.Option(help="Default: a new one.")] = None,
+    document_id: Annotated[str | None, typer.Option(help="The application's own id of the document.")] = None,
+    progress_events: Annotated[
+        bool, typer.Option("--progress-events", help="Also task_progress at 25, 50 and 75 %: 17 events.")
+    ] = False,
+    max_retries: Annotated[
+        int | None, typer.Option(min=0, help="Attempts after the first. Default: WEBHOOK_MAX_RETRIES, else as MoRAG.")
+    ] = None,
+    retry_delay: Annotated[
+        float | None,
+        typer.Option(min=0, help="Seconds, doubled each time. Default: WEBHOOK_RETRY_DELAY, else as MoRAG."),
+    ] = None,
+    timeout: Annotated[
+        float | None, typer.Option(help="Seconds for an answer. Default: WEBHOOK_TIMEOUT, else as MoRAG.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line, for machines.")] = False,
+) -> None:
+    """Send the webhooks of a document's way through MoRAG, one line a delivery. Exit code 1: not all were accepted."""
+    from morag_client.testing import Emitter  # noqa: PLC0415  # the CLI's help needs none of it
+
+    emitter = Emitter(
+        webhook_url=url,
+        secret=_first(secret),
+        bearer_token=_first(bearer_token),
+        dialect=dialect,  # type: ignore[arg-type]  # refused there with the choices
+        timeout_seconds=timeout,
+        max_retries=max_retries,
+        retry_delay=retry_delay,
+        on_delivery=_Report(url, as_json=as_json),
+        on_retry=_tell_retry,
+    )
+    task_id = task_id or str(uuid4())
+    with emitter:
+        results = emitter.run_pipeline(
+            task_id=task_id, document_id=document_id, fail_at=fail_at, progress_events=progress_events
+        )
+    accepted = sum(result.ok for result in results)
+    typer.echo(f"{accepted} of {len(results)} deliveries accepted (task {task_id})", err=True)
+    if accepted < len(results):
+        raise typer.Exit(1)
+
+
+class _Report:
+    """Prints each delivery as it ends, and gives up where nobody answers to the first."""
+
+    def __init__(self, url: str, *, as_json: bool) -> None:
+        self._url = url
+        self._as_json = as_json
+        self._answers = 0
+
+    def __call__(self, result: DeliveryResult) -> None:
+        typer.echo(json.dumps(_described(result)) if self._as_json else _line(result))
+        if result.status_code is None and not self._answers:
+            typer.echo(f"error: nobody answers at {self._url}: is the receiver running?", err=True)
+            raise typer.Exit(1)
+        self._answers += 1
+
+
+def _first(several: str | None) -> str | None:
+    return None if several is None else several.split(",")[0].strip()
+
+
+def _tell_retry(so_far: DeliveryResult, wait_seconds: float) -> None:
+    status = "" if so_far.status_code is None else f"{so_far.status_code} "
+    typer.echo(
+        f"  {so_far.event}: attempt {so_far.attempts}: {status}{_reason(so_far)}; again in {wait_seconds:g} s", err=True
+    )
+
+
+def _line(result: DeliveryResult) -> str:
+    attempts = "1 attempt " if result.attempts == 1 else f"{result.attempts} attempts"
+    status = "---" if result.status_code is None else str(result.status_code)
+    shown = f"{result.event:<36} {status}  {attempts}  {result.seconds * 1000:7.1f} ms"
+    return typer.style(shown, fg="green") if result.ok else typer.style(f"{shown}  {_reason(result)}", fg="red")
+
+
+def _reason(result: DeliveryResult) -> str:
+    """Why a delivery was not accepted, as the receiver says it, in one short line."""
+    said: Any = result.error or result.text
+    with contextlib.suppress(ValueError):
+        answer = json.loads(said)
+        if isinstance(answer, dict):
+            said = answer.get("problems") or answer.get("detail") or answer.get("error") or said
+    flat = " ".join(("; ".join(map(str, said)) if isinstance(said, list) else str(said)).split())
+    return flat if len(flat) <= _REASON else f"{flat[: _REASON - 3]}..."
+
+
+def _described(result: DeliveryResult) -> dict[str, Any]:
+    return {
+        "event": result.event,
+        "dialect": result.dialect,
+        "ok": result.ok,
+        "attempts": result.attempts,
+        "status_code": result.status_code,
+        "seconds": round(result.seconds, 6),
+        "error": result.error,
+    }
