@@ -6,19 +6,26 @@ python=$root/.venv/bin/python
 
 # prepare EXTRA: makes .venv if it is missing, and installs `.[EXTRA]` if pyproject.toml or the path changed since.
 prepare() {
-    if ! recent "$python"; then
-        local found
-        found=$(find_python) || exit 2
-        echo "== .venv with $("$found" --version)"
-        "$found" -m venv --clear "$root/.venv" || {
-            echo "error: $found cannot make a virtual environment; on Debian and Ubuntu: apt install python3-venv" >&2
-            exit 2
-        }
+    if recent "$python" && installed "$1"; then
+        return
     fi
-    installed "$1" && return
+    # An interrupted start leaves one without pip behind.
+    if ! recent "$python" || ! "$python" -c 'import pip' 2>/dev/null; then
+        make_venv
+    fi
     echo "== installing .[$1]"
     (cd "$root" && "$python" -m pip install --quiet --disable-pip-version-check --editable ".[$1]") || exit 2
     state >"$root/.venv/installed-$1"
+}
+
+make_venv() {
+    local found
+    found=$(find_python) || exit 2
+    echo "== .venv with $("$found" --version)"
+    "$found" -m venv --clear "$root/.venv" || {
+        echo "error: $found cannot make a virtual environment; on Debian and Ubuntu: apt install python3-venv" >&2
+        exit 2
+    }
 }
 
 # Whether an extra, or the one that includes all others, is there as pyproject.toml now asks for it.
