@@ -83,7 +83,11 @@ if TYPE_CHECKING:
         UnknownEvent as UnknownEvent,
     )
     from morag_client.handlers.context import Context as Context
-    from morag_client.handlers.registry import Registry as Registry, UnknownEventWarning as UnknownEventWarning, on as on
+    from morag_client.handlers.registry import (
+        Registry as Registry,
+        UnknownEventWarning as UnknownEventWarning,
+        on as on,
+    )
     from morag_client.receiver.receiver import Receiver as Receiver
     from morag_client.wire.authentication import Tenant as Tenant
     from morag_client.wire.delivery import Delivery as Delivery

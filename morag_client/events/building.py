@@ -21,7 +21,12 @@ def build_event(fields: dict[str, Any]) -> Event:
     The payload fields (`data`, `result`, `metadata`, `error_details`) may hold anything that JSON can.
     """
     cls = event_class(fields["name"])
-    fitting = {name: value for name, value in fields.items() if name not in _PAYLOAD_FIELDS or isinstance(value, dict)}
+    try:
+        return cls.model_validate(fields)
+    except (ValidationError, OverflowError):
+        fitting = {
+            name: value for name, value in fields.items() if name not in _PAYLOAD_FIELDS or isinstance(value, dict)
+        }
     # Once is enough but for a field of several types: what is wrong by one may hide what is wrong by another.
     for _ in range(_PASSES):
         try:

@@ -165,25 +165,25 @@ class Registry:
         return hook
 
     def registries(self) -> Iterator[Registry]:
-        """This registry and all included ones, each once."""
+        """The registry itself and all included ones, each once."""
         seen: list[Registry] = []
         waiting = [self]
         while waiting:
             registry = waiting.pop(0)
             if registry not in seen:
                 seen.append(registry)
-                waiting.extend(registry._included)
+                waiting.extend(registry._included)  # noqa: SLF001  # of our own class
         return iter(seen)
 
     @property
     def handlers(self) -> list[Handler]:
         """All handlers, included ones too, in the order of registration."""
-        return [handler for registry in self.registries() for handler in registry._own]
+        return [handler for registry in self.registries() for handler in registry._own]  # noqa: SLF001
 
     @property
     def error_hooks(self) -> list[ErrorHook]:
         """All error hooks, included ones too."""
-        return [hook for registry in self.registries() for hook in registry._error_hooks]
+        return [hook for registry in self.registries() for hook in registry._error_hooks]  # noqa: SLF001
 
     def _add(self, function: Callable[..., Any], name: str, subscription: Subscription) -> None:
         for at, handler in enumerate(self._own):

@@ -49,9 +49,11 @@ class HandlerThreads:
     def _serve(self) -> None:
         while (work := self._work.get()) is not None:
             loop, future, context, function = work
+            if future.cancelled():
+                continue
             try:
                 result, error = context.run(function), None
-            except BaseException as raised:  # noqa: BLE001  # whatever a handler raises is its run's outcome
+            except BaseException as raised:  # whatever a handler raises is its run's outcome
                 result, error = None, raised
             try:
                 loop.call_soon_threadsafe(_settle, future, result, error)

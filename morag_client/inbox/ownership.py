@@ -128,7 +128,8 @@ class Ownership:
             if numbered:
                 events = self._tables.events
                 await connection.execute(
-                    update(events).where(events.c.id == bindparam("record")).values(sequence=bindparam("number")), numbered
+                    update(events).where(events.c.id == bindparam("record")).values(sequence=bindparam("number")),
+                    numbered,
                 )
         return grants
 

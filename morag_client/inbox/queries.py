@@ -90,7 +90,9 @@ class Queries:
     async def waiting(self, *, after: int, up_to: int | None = None, limit: int) -> list[Record]:
         """The records that wait for their handlers, with ids after one and up to another, oldest first."""
         events = self._tables.events
-        statement = select(events).where(events.c.state == STORED, events.c.id > after).order_by(events.c.id).limit(limit)
+        statement = (
+            select(events).where(events.c.state == STORED, events.c.id > after).order_by(events.c.id).limit(limit)
+        )
         if up_to is not None:
             statement = statement.where(events.c.id <= up_to)
         return await self._records(statement)
@@ -100,7 +102,7 @@ class Queries:
         events = self._tables.events
         async with self._inbox.timed(), self._database.reading() as connection:
             rows = await connection.execute(select(events.c.state, func.count()).group_by(events.c.state))
-            return {state: count for state, count in rows.all()}
+            return dict(rows.tuples().all())
 
     async def reopen(self, record_id: int) -> list[str]:
         """Makes a record wait again for those of its handlers that have not succeeded; their names are returned.

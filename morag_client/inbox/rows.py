@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 from urllib.parse import quote
 
@@ -131,11 +132,17 @@ def clean(text: str | None, length: int) -> str | None:
 
 def kept_headers(headers: Iterable[tuple[bytes, bytes]]) -> str:
     """The headers that are no secret, as a JSON object."""
-    return to_json({key: value.decode("latin-1")[:1024] for key, value in headers if key in _KEPT_HEADERS}).decode()
+    return _as_json(tuple([header for header in headers if header[0] in _KEPT_HEADERS]))
+
+
+@lru_cache(maxsize=256)
+def _as_json(headers: tuple[tuple[bytes, bytes], ...]) -> str:
+    # A sender's headers hardly ever change.
+    return to_json({key: value.decode("latin-1")[:1024] for key, value in headers}).decode()
 
 
 def now() -> datetime:
-    """This moment, aware and in UTC."""
+    """The present moment, aware and in UTC."""
     return datetime.now(UTC)
 
 
@@ -148,5 +155,6 @@ def _stated_data(event: Event) -> str | None:
     return to_json(data).decode() if isinstance(data, dict) else None
 
 
+@lru_cache(maxsize=64)
 def _bounded_path(path: str) -> str:
     return quote(path, safe="/%:@!$&'()*+,;=~-._")[:_TEXT_LENGTH]

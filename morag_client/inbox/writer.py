@@ -16,6 +16,8 @@ _BATCH_ROWS: Final = 256
 _BATCH_BYTES: Final = 8 * 1024 * 1024
 _WAITING_ROWS: Final = 20_000
 _WAITING_BYTES: Final = 256 * 1024 * 1024
+_LOOKS: Final = 12
+"""How often within the time limit it is looked who is over it."""
 
 logger = logging.getLogger("morag_client.inbox")
 
@@ -46,6 +48,7 @@ class Stored:
 class _Waiting:
     row: EventRow
     note: Any
+    since: float
     futures: list[asyncio.Future[Stored]] = field(default_factory=list)
 
 
@@ -68,7 +71,9 @@ class GroupCommit:
         self._timeout = timeout
         self._waiting: dict[bytes, _Waiting] = {}
         self._waiting_bytes = 0
+        self._under_way: list[_Waiting] = []
         self._work: asyncio.Task[None] | None = None
+        self._expiry: asyncio.TimerHandle | None = None
 
     async def record(self, row: EventRow, note: Any = None) -> Stored:
         """Stores the row, or finds the record of its identity; returns after the commit.
@@ -76,24 +81,25 @@ class GroupCommit:
         Raises InboxUnavailable where the database did not take it in time (it may still do so later: whoever sends it
         again gets a duplicate), and RowRefused where it never will.
         """
-        future: asyncio.Future[Stored] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Stored] = loop.create_future()
         waiting = self._waiting.get(row.identity)
         if waiting is None:
             if len(self._waiting) >= _WAITING_ROWS or self._waiting_bytes > _WAITING_BYTES:
                 raise InboxUnavailable("too many deliveries wait for the database")
-            waiting = self._waiting[row.identity] = _Waiting(row, note)
+            waiting = self._waiting[row.identity] = _Waiting(row, note, loop.time())
             self._waiting_bytes += len(row.body)
         waiting.futures.append(future)
         if self._work is None or self._work.done():
             self._work = asyncio.create_task(self._commit_all(), name="morag-group-commit")
-        try:
-            async with asyncio.timeout(self._timeout):
-                return await future
-        except TimeoutError:
-            raise InboxUnavailable(f"the database did not commit within {self._timeout:g} s") from None
+        if self._expiry is None:
+            self._expiry = loop.call_later(self._timeout / _LOOKS, self._expire)
+        return await future
 
     async def close(self) -> None:
         """Stores what still waits, then lets go of the connection."""
+        if self._expiry is not None:
+            self._expiry.cancel()
         if self._work is not None:
             await asyncio.wait([self._work], timeout=self._timeout)
             self._work.cancel()
@@ -101,8 +107,20 @@ class GroupCommit:
 
     async def _commit_all(self) -> None:
         while self._waiting:
-            batch = self._take()
-            await self._commit(batch)
+            self._under_way = self._take()
+            await self._commit(self._under_way)
+            self._under_way = []
+
+    def _expire(self) -> None:
+        """Tells those who have waited too long; one timer for all, since one each costs a twentieth of the speed."""
+        loop = asyncio.get_running_loop()
+        oldest = loop.time() - self._timeout
+        waiting = [*self._under_way, *self._waiting.values()]
+        _fail(
+            [one for one in waiting if one.since <= oldest],
+            InboxUnavailable(f"the database did not commit within {self._timeout:g} s"),
+        )
+        self._expiry = loop.call_later(self._timeout / _LOOKS, self._expire) if waiting else None
 
     def _take(self) -> list[_Waiting]:
         batch: list[_Waiting] = []
@@ -119,7 +137,7 @@ class GroupCommit:
     async def _commit(self, batch: list[_Waiting]) -> None:
         try:
             stored = await self._insertion.insert([waiting.row for waiting in batch])
-        except Exception as error:  # noqa: BLE001  # whatever a driver raises; told to everybody who waits
+        except Exception as error:  # whatever a driver raises; told to everybody who waits
             await self._commit_parts(batch, error)
             return
         for waiting, (record_id, is_new) in zip(batch, stored, strict=True):

@@ -37,7 +37,14 @@ class LocalEngine:
     """Claims tasks, runs their events' handlers in order, settles in batches."""
 
     def __init__(
-        self, *, queries: Queries, ownership: Ownership, runner: Runner, concurrency: int, lease: float, poll: float = _POLL
+        self,
+        *,
+        queries: Queries,
+        ownership: Ownership,
+        runner: Runner,
+        concurrency: int,
+        lease: float,
+        poll: float = _POLL,
     ) -> None:
         self._queries = queries
         self._ownership = ownership
@@ -47,7 +54,7 @@ class LocalEngine:
             lambda work, sequence: runner.run(work, sequence=sequence),
             goes_on=runner.goes_on,
             concurrency=concurrency,
-            on_finished=lambda: self._has_finished.set(),
+            on_finished=self._note_finished,
         )
         self._handed: dict[int, Work] = {}
         self._cursor = 0
@@ -107,6 +114,9 @@ class LocalEngine:
                 return
             await asyncio.sleep(0.01)
 
+    def _note_finished(self) -> None:
+        self._has_finished.set()
+
     async def _feed(self) -> None:
         pause = 0.0
         while True:
@@ -125,7 +135,7 @@ class LocalEngine:
                     self._has_work.set()
                     await asyncio.sleep(0.01)
                 pause = 0.0
-            except Exception as error:  # noqa: BLE001  # an engine that ended silently would be worse than any of them
+            except Exception as error:  # an engine that ended silently would be worse than any of them
                 pause = _longer(pause)
                 _log_trouble("work cannot be claimed", error, pause)
                 self._is_behind = True
@@ -141,7 +151,7 @@ class LocalEngine:
             return works
         newest_handed = max(self._handed, default=0)
         records = await self._queries.waiting(after=self._cursor, limit=_BATCH)
-        works = [self._handed.pop(record.id, None) or work_of(record) for record in records]
+        works = [self._handed.pop(record.id) if record.id in self._handed else work_of(record) for record in records]
         if records:
             self._cursor = records[-1].id
         self._is_behind = len(records) == _BATCH
@@ -195,7 +205,7 @@ class LocalEngine:
                 if self._is_stopping:
                     return
                 pause = 0.0
-            except Exception as error:  # noqa: BLE001  # an engine that ended silently would be worse than any of them
+            except Exception as error:  # an engine that ended silently would be worse than any of them
                 pause = _longer(pause)
                 _log_trouble("outcomes cannot be stored", error, pause)
                 self._has_finished.set()

@@ -8,6 +8,7 @@ import logging
 import traceback
 from collections.abc import Callable
 from datetime import datetime
+from types import TracebackType
 from typing import Any, Final
 
 from morag_client.events.types import Event
@@ -75,10 +76,8 @@ class Runner:
         except (Exception, asyncio.CancelledError, SystemExit) as error:
             if isinstance(error, asyncio.CancelledError) and _is_cancelled():
                 raise
-            error = _from_the_handler_on(error)
-            logger.error(
-                "handler %s failed for record %d (%s)", bound.name, work.record_id, event.name, exc_info=error
-            )
+            error.__traceback__ = _from_the_handler_on(error.__traceback__)
+            logger.error("handler %s failed for record %d (%s)", bound.name, work.record_id, event.name, exc_info=error)
             await self._tell(error, context)
             return RunRow(
                 handler=bound.name,
@@ -125,12 +124,12 @@ def _is_cancelled() -> bool:
     return task is not None and task.cancelling() > 0
 
 
-def _from_the_handler_on(error: BaseException) -> BaseException:
-    """The error without the frames of this package that lead to the user's function."""
-    frames = error.__traceback__
-    while frames is not None and frames.tb_frame.f_globals.get("__name__", "").startswith("morag_client."):
-        frames = frames.tb_next
-    return error.with_traceback(frames) if frames is not None else error
+def _from_the_handler_on(frames: TracebackType | None) -> TracebackType | None:
+    """The frames without those of this package that lead to the user's function."""
+    inner = frames
+    while inner is not None and inner.tb_frame.f_globals.get("__name__", "").startswith("morag_client."):
+        inner = inner.tb_next
+    return inner or frames
 
 
 def _bounded(text: str, length: int) -> str:

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from starlette.requests import Request
 
 Right = Literal["read", "act"]
-Authorize = Callable[[Request], Right | None | Awaitable[Right | None]]
+Authorize = Callable[[Request], Awaitable[Right | None] | Right | None]
 
 _FORWARDING: Final = ("forwarded", "via", "x-real-ip", "x-client-ip", "cf-connecting-ip", "true-client-ip")
 
@@ -30,7 +30,7 @@ class Access:
             if inspect.isawaitable(right):
                 right = await right
             if right in {"read", "act"}:
-                return right  # type: ignore[return-value]  # narrowed by the line above
+                return right
         return "act" if self._inspect and _is_local(request) else None
 
     @property
@@ -42,7 +42,7 @@ class Access:
 
 
 def _is_local(request: Request) -> bool:
-    """Whether somebody at this very machine asks: a proxy, a foreign Host (DNS rebinding) or Origin speaks against it."""
+    """Whether somebody at this very machine asks; a proxy, a foreign Host (DNS rebinding) or Origin says no."""
     headers = request.headers
     if any(name in headers for name in _FORWARDING) or any(name.startswith("x-forwarded-") for name in headers):
         return False

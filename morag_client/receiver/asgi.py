@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from morag_client.errors import AuthenticationError, ConfigurationError, DeliveryRejected, InboxUnavailable
 from morag_client.receiver.inspection import inspection_routes
 from morag_client.receiver.lifecycle import Lifecycle
-from morag_client.receiver.reading import ClientGone, Receive, Scope, Send, read_delivery
+from morag_client.receiver.reading import ClientGone, Patience, Receive, Scope, Send, read_delivery
 
 if TYPE_CHECKING:
     from morag_client.receiver.receiver import Receiver
@@ -26,6 +26,7 @@ class Application:
     def __init__(self, receiver: Receiver, *, access: Any, lifecycle: Lifecycle) -> None:
         self._receiver = receiver
         self._lifecycle = lifecycle
+        self._patience = Patience(receiver.settings.body_timeout)
         self._others = inspection_routes(receiver, access=access, lifecycle=lifecycle)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -46,9 +47,7 @@ class Application:
             return
         settings = self._receiver.settings
         try:
-            delivery = await read_delivery(
-                scope, receive, limit=settings.max_body_bytes, timeout=settings.body_timeout
-            )
+            delivery = await read_delivery(scope, receive, limit=settings.max_body_bytes, patience=self._patience)
             receipt = await self._receiver.receive(delivery)
         except ClientGone:
             logger.info("a client hung up in the middle of a body")
@@ -61,9 +60,7 @@ class Application:
         else:
             if logger.isEnabledFor(logging.INFO):
                 event = receipt.event
-                logger.info(
-                    "%s %s task=%s record=%d", receipt.status, event.name, event.task_id, receipt.record_id
-                )
+                logger.info("%s %s task=%s record=%d", receipt.status, event.name, event.task_id, receipt.record_id)
             await _answer(send, 200, _ANSWERS[receipt.status])
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
@@ -78,8 +75,6 @@ class Application:
         await receive()
         await self._lifecycle.leave()
         await send({"type": "lifespan.shutdown.complete"})
-
-
 
 
 async def _answer(send: Send, status: int, body: bytes, *headers: tuple[bytes, bytes]) -> None:

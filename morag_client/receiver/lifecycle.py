@@ -55,7 +55,8 @@ class Lifecycle:
             self._has_warned = True
             logger.warning(
                 "the receiver was started by a request: nobody runs its lifespan, so that what an earlier process left"
-                " waits for traffic and nothing is finished at the end; pass lifespan=receiver.lifespan to the application"
+                " waits for traffic and nothing is finished at the end; pass lifespan=receiver.lifespan to the"
+                " application"
             )
         return await self._started()
 

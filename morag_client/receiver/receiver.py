@@ -43,7 +43,7 @@ from morag_client.wire.signature import secret_keys
 
 logger = logging.getLogger("morag_client.receiver")
 
-TenantOf = Callable[[Delivery], Tenant | None | Awaitable[Tenant | None]]
+TenantOf = Callable[[Delivery], Awaitable[Tenant | None] | Tenant | None]
 
 _CHOICES = (
     "nothing is configured that could vouch for a delivery; pass secrets= (MORAG_WEBHOOK_SECRET) for X-MoRAG-Signature,"
@@ -189,9 +189,7 @@ class Receiver:
             await runtime.engine.idle()
 
     def _make_runtime(self) -> Runtime:
-        return Runtime(
-            settings=self.settings, location=self._location, dispatcher=self._dispatcher, receiver=self
-        )
+        return Runtime(settings=self.settings, location=self._location, dispatcher=self._dispatcher, receiver=self)
 
     async def _of_tenant(self, delivery: Delivery, tenant_of: TenantOf) -> Credentials:
         try:
@@ -236,5 +234,3 @@ def _note(arrival: Arrival, event: Event, key: bytes | None) -> Callable[[int], 
         )
 
     return work
-
-

@@ -22,7 +22,7 @@ from morag_client.processing.running import Runner
 
 
 class Runtime:
-    """The inbox and the engine at work in one event loop. Without any handler there is no engine: records stay stored."""
+    """The inbox and the engine at work in one event loop. Without handlers there is no engine: records stay stored."""
 
     def __init__(self, *, settings: Settings, location: Location, dispatcher: Dispatcher, receiver: Any) -> None:
         self.loop = asyncio.get_running_loop()
@@ -40,7 +40,7 @@ class Runtime:
         self._receiver = receiver
 
     async def start(self) -> None:
-        """Opens the inbox and begins to work. Raises ConfigurationError or InboxUnavailable; nothing stays open then."""
+        """Opens the inbox and begins to work. Raises ConfigurationError or InboxUnavailable, leaving nothing open."""
         try:
             self._dispatcher.refresh()
             await self.inbox.open()

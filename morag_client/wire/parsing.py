@@ -55,10 +55,17 @@ def stated_task_id(event: Event) -> str | None:
 def _stated(payload: Mapping[str, Any], dialect: str, keys: tuple[str, ...]) -> str | None:
     data = as_object(payload.get("data"))
     own = (data, payload) if dialect in _ENVELOPES else (payload, data)
+    for place in own:
+        for key in keys:
+            if found := as_text(place.get(key)):
+                return found
     # The ingest tasks of r2 and r3 carry the submitter's metadata inside their result.
-    metadata = (as_object(place.get("metadata")) for place in (*own, as_object(payload.get("result"))))
-    found = (as_text(place.get(key)) for place in (*own, *metadata) for key in keys)
-    return next(filter(None, found), None)
+    for place in (*own, as_object(payload.get("result"))):
+        metadata = as_object(place.get("metadata"))
+        for key in keys:
+            if found := as_text(metadata.get(key)):
+                return found
+    return None
 
 
 def _unknown(payload: Json) -> dict[str, Any]:

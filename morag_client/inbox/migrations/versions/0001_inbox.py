@@ -1,5 +1,7 @@
 """The inbox: events, handler runs, tasks, quarantine, workers."""
 
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import context, op
 
@@ -20,7 +22,7 @@ def upgrade() -> None:
     _create_workers(prefix)
 
 
-def _arrival() -> list[sa.Column]:
+def _arrival() -> list[sa.Column[Any]]:
     return [
         sa.Column("identity", sa.LargeBinary(16), nullable=False),
         sa.Column("tenant", sa.String(255), nullable=False, server_default=""),
