@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from morag_client.errors import AuthenticationError, ConfigurationError, SignatureError
 from morag_client.wire.authentication import Credentials, Tenant, authenticate, bearer_keys
@@ -120,6 +122,17 @@ def test_insecure_does_not_excuse_a_bad_signature() -> None:
 
     with pytest.raises(SignatureError):
         authenticate(delivery(("x-morag-signature", sign(BODY, "wrong"))), credentials)
+
+
+HEADERS = st.sampled_from([b"x-morag-signature", b"authorization", b"x-other"])
+VALUES = st.binary(max_size=80) | st.sampled_from([b"Bearer ", b"Bearer x", b"sha256=" + b"0" * 64])
+
+
+@given(st.lists(st.tuples(HEADERS, VALUES), max_size=4), st.sampled_from([SIGNED, BEARER, BOTH, Credentials()]))
+def test_no_made_up_headers_get_in(headers: list[tuple[bytes, bytes]], credentials: Credentials) -> None:
+    with pytest.raises(AuthenticationError) as caught:
+        authenticate(Delivery(BODY, tuple(headers)), credentials)
+    assert caught.value.status == 401
 
 
 def test_tenants_have_secrets_of_their_own() -> None:

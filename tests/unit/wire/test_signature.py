@@ -7,6 +7,8 @@ import hmac
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from morag_client.errors import ConfigurationError, MoragError, SignatureError
 from morag_client.wire.signature import keys_of, sign, verify_signature
@@ -152,3 +154,9 @@ def test_secrets_of_any_characters_and_length() -> None:
 def test_the_reason_is_named(signature: str | None, why: str) -> None:
     with pytest.raises(SignatureError, match=f"^X-MoRAG-Signature {why}"):
         verify_signature(BODY, signature, SECRET)
+
+
+@given(st.text() | st.binary() | st.text("sha256=0123456789abcdef", max_size=80))
+def test_any_other_value_is_401(signature: str | bytes) -> None:
+    with pytest.raises(SignatureError):
+        verify_signature(BODY, signature, [SECRET, "second"])
