@@ -8,8 +8,7 @@ import math
 from typing import Any
 
 import bodies
-from hypothesis import example, given, settings
-from hypothesis import strategies as st
+from hypothesis import example, given, settings, strategies as st
 
 from morag_client.errors import DeliveryRejected, InvalidPayload, MalformedBody
 from morag_client.events.catalog import event_class

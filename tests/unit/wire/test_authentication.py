@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from morag_client.errors import AuthenticationError, ConfigurationError, SignatureError
 from morag_client.wire.authentication import Credentials, Tenant, authenticate, bearer_keys

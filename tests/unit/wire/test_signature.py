@@ -7,8 +7,7 @@ import hmac
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from morag_client.errors import ConfigurationError, MoragError, SignatureError
 from morag_client.wire.signature import keys_of, sign, verify_signature
