@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from morag_client.cli import emitting, inspecting, serving, signing, validating
+from morag_client.cli import demonstrating, emitting, inspecting, serving, signing, validating
 
 app = typer.Typer(
     name="morag-client",
@@ -35,5 +35,5 @@ def options(
     """The consumer's side of MoRAG: receive its webhooks, prove who sent them, and look at what arrived."""
 
 
-for group in (serving, emitting, inspecting, validating, signing):
+for group in (demonstrating, serving, emitting, inspecting, validating, signing):
     group.register(app)

@@ -8,7 +8,9 @@ import socket
 import threading
 import time
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Final, Self
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from morag_client.errors import ConfigurationError
 
@@ -23,16 +25,22 @@ class ThreadedServer:
     ConfigurationError that a port in use raises.
     """
 
-    def __init__(self, app: Any, *, host: str = "127.0.0.1", port: int = 0, port_option: str = "port=") -> None:
+    def __init__(self, app: ASGIApp, *, host: str = "127.0.0.1", port: int = 0, port_option: str = "port=") -> None:
         try:
             import uvicorn  # noqa: PLC0415  # only who serves needs it
         except ImportError:
             raise ConfigurationError("serving needs uvicorn: pip install 'morag-client[mock]'") from None
         self._address = (host, port)
         self._port_option = port_option
+        self._app = _StartWatch(app)
         self._server = uvicorn.Server(
             uvicorn.Config(
-                app, host=host, log_config=None, access_log=False, proxy_headers=False, timeout_graceful_shutdown=5
+                self._app,
+                host=host,
+                log_config=None,
+                access_log=False,
+                proxy_headers=False,
+                timeout_graceful_shutdown=5,
             )
         )
         self._socket: socket.socket | None = None
@@ -55,7 +63,7 @@ class ThreadedServer:
         while not self._server.started:
             if not self._thread.is_alive() or time.monotonic() > deadline:
                 self.stop()
-                raise ConfigurationError("the app did not start; its log says why")
+                raise ConfigurationError(f"the app did not start: {self._app.failure or 'its log says why'}")
             time.sleep(0.005)
         return self
 
@@ -81,6 +89,22 @@ class ThreadedServer:
         # uvicorn leaves its loop by exiting where the app does not start; `start` sees that it never served.
         with contextlib.suppress(SystemExit):
             self._server.run(sockets=[bound])
+
+
+class _StartWatch:
+    """An app, with the reason it gives where it does not start."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+        self.failure = ""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def watching(message: Message) -> None:
+            if message["type"] == "lifespan.startup.failed":
+                self.failure = message.get("message", "").strip().rpartition("\n")[2]
+            await send(message)
+
+        await self._app(scope, receive, watching if scope["type"] == "lifespan" else send)
 
 
 def _bound(host: str, port: int, *, port_option: str) -> socket.socket:

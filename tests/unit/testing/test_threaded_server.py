@@ -66,7 +66,7 @@ def test_an_app_that_does_not_start_is_an_error() -> None:
 
     server = ThreadedServer(Starlette(lifespan=lifespan))
 
-    with pytest.raises(ConfigurationError, match="did not start"):
+    with pytest.raises(ConfigurationError, match="did not start: RuntimeError: no database"):
         server.start()
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("serve ")]
 

@@ -40,13 +40,16 @@ def demo_registry(tell: Callable[[Event | Note], None]) -> Registry:
     async def count_chunks(event: ChunkingCompleted) -> None:
         data = event.data
         tell(
-            Note("count_chunks", f"{data.chunks_created} chunks of {data.average_chunk_size:.0f} characters on average")
+            Note(
+                "count_chunks",
+                f"cut into {data.chunks_created}, of {data.average_chunk_size:.0f} characters on average",
+            )
         )
 
     # A plain function: it runs in a thread, so that it may block.
     @registry.on(GraphExtractionCompleted, name="list_entities")
     def list_entities(event: GraphExtractionCompleted) -> None:
-        names = ", ".join(str(entity.name) for entity in event.data.top_entities or [])
+        names = ", ".join(str(entity.name) for entity in (event.data.top_entities or [])[:3])
         tell(Note("list_entities", f"{event.data.entities_extracted} entities, first of all {names}"))
 
     @registry.on(TaskCompleted, name="announce")
@@ -55,6 +58,6 @@ def demo_registry(tell: Callable[[Event | Note], None]) -> Registry:
 
     @registry.on("*.failed", name="complain")
     async def complain(event: Event) -> None:
-        tell(Note("complain", f"{event.name}: {event.error} ({event.error_code})"))
+        tell(Note("complain", f"{event.name}: {event.error}"))
 
     return registry

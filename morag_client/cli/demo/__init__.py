@@ -1,0 +1,1 @@
+"""What `morag-client demo` is made of."""
