@@ -19,6 +19,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from morag_client.errors import ConfigurationError, InboxUnavailable, MoragWarning
 from morag_client.inbox.tables import Tables, make_tables
 
+DriverError = DBAPIError
+"""What a statement raises that the database refused or did not answer, for those who know no SQLAlchemy."""
+
 _BUSY_TIMEOUT_MS: Final = 2500
 _WRITES: Final = "morag_writes"
 _WAL_ATTEMPTS: Final = 50

@@ -14,9 +14,8 @@ import socket
 from collections.abc import Sequence
 from typing import Final
 
-from sqlalchemy.exc import DBAPIError
-
 from morag_client.errors import InboxError
+from morag_client.inbox.database import DriverError
 from morag_client.inbox.ownership import Ownership
 from morag_client.inbox.queries import Queries
 from morag_client.processing.lanes import Lanes
@@ -89,7 +88,7 @@ class LocalEngine:
         await _end(beating)
         try:
             await self._ownership.leave(keep=hung)
-        except (DBAPIError, InboxError, OSError) as error:
+        except (DriverError, InboxError, OSError) as error:
             logger.error("this worker's tasks could not be given back; others take over when the lease ends: %s", error)
         if self._lanes.finished:
             logger.error("%d outcomes could not be stored, their handlers will run again", len(self._lanes.finished))
@@ -225,7 +224,7 @@ class LocalEngine:
             await asyncio.sleep(self._lease / 3)
             try:
                 await self._beat()
-            except (DBAPIError, InboxError, OSError) as error:
+            except (DriverError, InboxError, OSError) as error:
                 logger.warning("this worker could not say that it is alive: %s", error)
 
     async def _beat(self) -> None:
@@ -237,7 +236,7 @@ def _longer(pause: float) -> float:
 
 
 def _log_trouble(what: str, error: Exception, pause: float) -> None:
-    expected = isinstance(error, (DBAPIError, InboxError, OSError))
+    expected = isinstance(error, (DriverError, InboxError, OSError))
     logger.log(
         logging.WARNING if expected else logging.ERROR,
         "%s, next try in %g s: %s",

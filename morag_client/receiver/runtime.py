@@ -7,12 +7,10 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
-from sqlalchemy.exc import DBAPIError
-
 from morag_client.config import Settings
 from morag_client.handlers.dispatch import Dispatcher
 from morag_client.handlers.threads import HandlerThreads
-from morag_client.inbox.database import Location, unavailable
+from morag_client.inbox.database import DriverError, Location, unavailable
 from morag_client.inbox.inbox import Inbox
 from morag_client.inbox.ownership import Ownership
 from morag_client.inbox.queries import Queries
@@ -50,7 +48,7 @@ class Runtime:
                 self.engine = engine
         except BaseException as error:
             await self.inbox.close()
-            if isinstance(error, DBAPIError):
+            if isinstance(error, DriverError):
                 raise unavailable(error) from error
             raise
 
