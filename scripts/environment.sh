@@ -1,10 +1,12 @@
 # Sourced by the scripts beside it, for `prepare`: the repository's .venv with this package and an extra in it.
+# Who wants another place sets `venv` and `python` after sourcing this.
 # Needs bash and a Python of at least 3.11, and nothing else.
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
-python=$root/.venv/bin/python
+venv=$root/.venv
+python=$venv/bin/python
 
-# prepare EXTRA: makes .venv if it is missing, and installs `.[EXTRA]` if pyproject.toml or the path changed since.
+# prepare EXTRA: makes $venv if it is missing, and installs `.[EXTRA]` if pyproject.toml or the path changed since.
 prepare() {
     if recent "$python" && installed "$1"; then
         return
@@ -15,14 +17,14 @@ prepare() {
     fi
     echo "== installing .[$1]"
     (cd "$root" && "$python" -m pip install --quiet --disable-pip-version-check --editable ".[$1]") || exit 2
-    state >"$root/.venv/installed-$1"
+    state >"$venv/installed-$1"
 }
 
 make_venv() {
     local found
     found=$(find_python) || exit 2
-    echo "== .venv with $("$found" --version)"
-    "$found" -m venv --clear "$root/.venv" || {
+    echo "== ${venv##*/} with $("$found" --version)"
+    "$found" -m venv --clear "$venv" || {
         echo "error: $found cannot make a virtual environment; on Debian and Ubuntu: apt install python3-venv" >&2
         exit 2
     }
@@ -31,7 +33,7 @@ make_venv() {
 # Whether an extra, or the one that includes all others, is there as pyproject.toml now asks for it.
 installed() {
     local stamp
-    for stamp in "$root/.venv/installed-$1" "$root/.venv/installed-dev"; do
+    for stamp in "$venv/installed-$1" "$venv/installed-dev"; do
         [[ -f $stamp && $(<"$stamp") == "$(state)" ]] && return
     done
     return 1
