@@ -7,8 +7,7 @@ import time
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from morag_client.testing.moments import Moment
 from morag_client.testing.pipeline.analysis import language_of, summary_of, title_of, topics_of
