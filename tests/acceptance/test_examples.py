@@ -1,0 +1,131 @@
+"""Every example and every piece of code in the documentation works as it stands."""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx2
+import pytest
+
+ROOT = Path(__file__).parents[2]
+COMMAND = [sys.executable, "-m", "morag_client"]
+EXAMPLES = sorted(path for path in (ROOT / "examples").iterdir() if path.is_dir())
+
+
+def test_every_example_has_a_test():
+    assert [path.name for path in EXAMPLES] == ["01_first_handler", "02_fastapi"]
+
+
+def test_first_handler(tmp_path):
+    # given the example, served as its README says
+    with served([*COMMAND, "serve", "app:receiver", "--port", "{port}"], EXAMPLES[0], tmp_path) as (url, process):
+        # when a pipeline's webhooks arrive, and those of one that fails
+        emit(f"{url}/webhook")
+        emit(f"{url}/webhook", "--fail-at", "chunking")
+        finish(process)
+    # then its handlers have printed their lines
+    printed = (tmp_path / "output").read_text()
+    assert re.search(r"^\S+: \d+ chunks$", printed, re.MULTILINE)
+    assert re.search(r"is done: \d+ embeddings$", printed, re.MULTILINE)
+    assert "chunking.failed" in printed
+    assert "task.failed" in printed
+
+
+def test_fastapi(tmp_path):
+    command = [sys.executable, "-m", "uvicorn", "app:app", "--port", "{port}"]
+    with served(command, EXAMPLES[1], tmp_path) as (url, process):
+        emit(f"{url}/morag/webhook", "--document-id", "report-7")
+        deadline = time.monotonic() + 10
+        while "report-7" not in httpx2.get(f"{url}/finished").json():
+            assert time.monotonic() < deadline, "the handler did not run"
+            time.sleep(0.05)
+        finish(process)
+
+
+def code_blocks() -> list[object]:
+    pages = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+    return [
+        pytest.param(code, id=f"{page.relative_to(ROOT)}:{number}")
+        for page in pages
+        for number, code in enumerate(re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL), 1)
+    ]
+
+
+@pytest.mark.parametrize("code", code_blocks())
+def test_code_in_the_documentation_is_python_and_its_names_exist(code):
+    tree = ast.parse(code)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("morag_client"):
+            exec(compile(ast.Module([node], []), "documentation", "exec"), {})  # noqa: S102  # our own imports
+    assert tree.body
+
+
+def test_the_ten_lines_of_the_readme(tmp_path):
+    # given the first program of the README, as it stands there
+    code = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    assert code is not None
+    assert len([line for line in code[1].splitlines() if line.strip()]) <= 10
+    (tmp_path / "app.py").write_text(code[1])
+    # when it is served and gets a pipeline's webhooks
+    with served([*COMMAND, "serve", "app:receiver", "--port", "{port}"], tmp_path, tmp_path) as (url, process):
+        emit(f"{url}/webhook")
+        finish(process)
+    # then the handler has run
+    assert re.search(r": \d+ chunks$", (tmp_path / "output").read_text(), re.MULTILINE)
+
+
+@contextlib.contextmanager
+def served(command: list[str], folder: Path, tmp_path: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("MORAG_")}
+    environment |= {"MORAG_DATABASE_URL": f"sqlite:///{tmp_path}/inbox.db", "PYTHONUNBUFFERED": "1"}
+    with (tmp_path / "output").open("wb") as output:
+        process = subprocess.Popen(
+            [part.format(port=port) for part in command], cwd=folder, env=environment, stdout=output, stderr=output
+        )
+        try:
+            await_ready(f"http://127.0.0.1:{port}", process, tmp_path / "output")
+            yield f"http://127.0.0.1:{port}", process
+        finally:
+            process.kill()
+            process.wait()
+
+
+def await_ready(url: str, process: subprocess.Popen[bytes], output: Path) -> None:
+    deadline = time.monotonic() + 20
+    while True:
+        assert process.poll() is None, output.read_text()
+        assert time.monotonic() < deadline, output.read_text()
+        with contextlib.suppress(httpx2.TransportError):
+            httpx2.get(url)
+            return
+        time.sleep(0.05)
+
+
+def emit(url: str, *options: str) -> None:
+    done = subprocess.run(
+        [*COMMAND, "emit", "--url", url, "--secret", "replace-me", *options],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def finish(process: subprocess.Popen[bytes]) -> None:
+    """An orderly end waits for the handlers."""
+    process.send_signal(signal.SIGTERM)
+    process.wait(timeout=20)
