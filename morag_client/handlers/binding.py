@@ -7,9 +7,9 @@ import inspect
 import types
 import typing
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from morag_client.errors import ConfigurationError
 from morag_client.events.types import Event
@@ -18,13 +18,17 @@ from morag_client.handlers.registry import Handler
 
 Supply = Literal["event", "context", "receiver"]
 
+_NAME_LENGTH: Final = 255
+_VARIADIC: Final = {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD}
+
 
 @dataclass(frozen=True, slots=True)
 class BoundHandler:
-    """A handler and what its parameters are given, by name."""
+    """A handler and what its parameters are given, by position and by name."""
 
     handler: Handler
-    supplies: Mapping[str, Supply]
+    positional: Sequence[Supply]
+    named: Mapping[str, Supply]
     is_async: bool
 
     @property
@@ -41,13 +45,10 @@ class BoundHandler:
     def call(self, context: Context) -> Any:
         """Calls the function; for an async one the result is a coroutine."""
         given = {"event": context.event, "context": context, "receiver": context.receiver}
-        positional, named = [], {}
-        for parameter, supply in self.supplies.items():
-            if parameter.startswith("*"):
-                named[parameter[1:]] = given[supply]
-            else:
-                positional.append(given[supply])
-        return self.handler.function(*positional, **named)
+        return self.handler.function(
+            *[given[supply] for supply in self.positional],
+            **{name: given[supply] for name, supply in self.named.items()},
+        )
 
 
 def bind(handlers: Iterable[Handler], *, receiver_type: type) -> list[BoundHandler]:
@@ -67,26 +68,61 @@ def bind(handlers: Iterable[Handler], *, receiver_type: type) -> list[BoundHandl
 
 
 def _bind(handler: Handler, receiver_type: type) -> BoundHandler:
-    supplies: dict[str, Supply] = {}
-    for parameter, annotation in _parameters(handler):
-        if parameter.kind in {parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD}:
+    _check_function(handler)
+    parameters = _parameters(handler)
+    supplies = {
+        parameter.name: None if parameter.kind is parameter.VAR_KEYWORD else _supply(annotation, receiver_type)
+        for parameter, annotation in parameters
+    }
+    _supply_unannotated_event(parameters, supplies)
+    positional: list[Supply] = []
+    named: dict[str, Supply] = {}
+    has_gap = False
+    for parameter, annotation in parameters:
+        supply = supplies[parameter.name]
+        if supply is None and (parameter.default is not parameter.empty or parameter.kind in _VARIADIC):
+            has_gap = True
             continue
-        supply = _supply(annotation, receiver_type)
-        if supply is None and "event" not in supplies.values() and annotation is parameter.empty:
-            supply = "event"
-        if supply is None:
-            if parameter.default is not parameter.empty:
-                continue
+        if supply is None or (has_gap and parameter.kind is parameter.POSITIONAL_ONLY):
             raise ConfigurationError(
-                f"handler {handler.name!r} has a parameter {parameter.name!r}"
-                f" ({_shown(annotation)}) that cannot be supplied; a handler takes the event and,"
-                " by annotation, Context or Receiver"
+                f"handler {handler.name!r} has a parameter {parameter.name!r} ({_shown(annotation)}) that cannot be"
+                " supplied; a handler takes the event and, by annotation, Context or Receiver"
             )
         if supply == "event":
             _check_event(handler, annotation)
-        keyword_only = parameter.kind is parameter.KEYWORD_ONLY
-        supplies[f"*{parameter.name}" if keyword_only else parameter.name] = supply
-    return BoundHandler(handler, supplies, _is_async(handler.function))
+        # Behind a parameter that keeps its default, only a name finds the right one.
+        if parameter.kind is parameter.KEYWORD_ONLY or (has_gap and parameter.kind is parameter.POSITIONAL_OR_KEYWORD):
+            named[parameter.name] = supply
+        else:
+            positional.append(supply)
+    return BoundHandler(handler, positional, named, _is_async(handler.function))
+
+
+def _check_function(handler: Handler) -> None:
+    inner = handler.function
+    while isinstance(inner, functools.partial):
+        inner = inner.func
+    inner = inner if inspect.isroutine(inner) else getattr(inner, "__call__", inner)  # noqa: B004
+    if inspect.isgeneratorfunction(inner) or inspect.isasyncgenfunction(inner):
+        raise ConfigurationError(
+            f"handler {handler.name!r} is a generator: calling it runs none of it; take the yield out"
+        )
+    if len(handler.name) > _NAME_LENGTH or "\0" in handler.name:
+        raise ConfigurationError(
+            f"the handler's name {handler.name[:80]!r}… cannot be stored; give a shorter one with @on(…, name=…)"
+        )
+
+
+def _supply_unannotated_event(
+    parameters: Iterable[tuple[inspect.Parameter, Any]], supplies: dict[str, Supply | None]
+) -> None:
+    """Where no annotation asks for the event, the first parameter without one takes it."""
+    if "event" in supplies.values():
+        return
+    for parameter, annotation in parameters:
+        if annotation is parameter.empty and parameter.kind is not parameter.VAR_KEYWORD:
+            supplies[parameter.name] = "event"
+            return
 
 
 def _parameters(handler: Handler) -> list[tuple[inspect.Parameter, Any]]:
@@ -99,7 +135,7 @@ def _parameters(handler: Handler) -> list[tuple[inspect.Parameter, Any]]:
             f"an annotation of handler {handler.name!r} cannot be resolved: {error};"
             " import the name at the top of its module, not only under TYPE_CHECKING"
         ) from error
-    except (TypeError, ValueError) as error:
+    except Exception as error:  # an annotation is the user's expression, and may raise anything
         raise ConfigurationError(f"the signature of handler {handler.name!r} cannot be read: {error}") from error
     return [(parameter, hints.get(name, parameter.empty)) for name, parameter in signature.parameters.items()]
 
@@ -113,22 +149,27 @@ def _annotated(function: Callable[..., Any]) -> Any:
 
 
 def _supply(annotation: Any, receiver_type: type) -> Supply | None:
-    if annotation in {Any, object} or _event_classes(annotation):
+    if annotation is Any or annotation is object or _event_classes(annotation):
         return "event"
-    if isinstance(annotation, type) and issubclass(annotation, Context):
+    classes = _classes(annotation)
+    if any(issubclass(cls, Context) for cls in classes):
         return "context"
-    return "receiver" if isinstance(annotation, type) and issubclass(receiver_type, annotation) else None
+    return "receiver" if any(cls is not object and issubclass(receiver_type, cls) for cls in classes) else None
 
 
 def _event_classes(annotation: Any) -> tuple[type[Event], ...]:
-    """The event classes an annotation admits: of a class itself, or of a union of them."""
-    if isinstance(annotation, type):
-        return (annotation,) if issubclass(annotation, Event) else ()
+    return tuple(cls for cls in _classes(annotation) if issubclass(cls, Event))
+
+
+def _classes(annotation: Any) -> tuple[type, ...]:
+    """The classes an annotation admits: itself, the members of a union, what a type variable may stand for."""
+    if isinstance(annotation, type) and not isinstance(annotation, types.GenericAlias):
+        return (annotation,)
     if isinstance(annotation, typing.TypeVar):
         bound = annotation.__constraints__ or (annotation.__bound__,)
-        return tuple(cls for part in bound for cls in _event_classes(part))
+        return tuple(cls for part in bound for cls in _classes(part))
     if typing.get_origin(annotation) in {typing.Union, types.UnionType}:
-        return tuple(cls for part in typing.get_args(annotation) for cls in _event_classes(part))
+        return tuple(cls for part in typing.get_args(annotation) for cls in _classes(part))
     return ()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -233,7 +234,7 @@ def _pattern(name: str) -> str:
 
 def _qualified_name(function: Callable[..., Any]) -> str:
     inner = function
-    while hasattr(inner, "func"):  # functools.partial
+    while isinstance(inner, functools.partial):
         inner = inner.func
     name = getattr(inner, "__qualname__", None) or type(inner).__qualname__
     return f"{getattr(inner, '__module__', None) or type(inner).__module__}.{name}"

@@ -24,21 +24,20 @@ class HandlerThreads:
         self._work: queue.SimpleQueue[_Work | None] = queue.SimpleQueue()
         self._started = 0
         self._busy = 0
+        self._lock = threading.Lock()
 
     async def run(self, function: Callable[[], Any]) -> Any:
         """The function's result, from a thread and in the caller's context; waits while all threads are busy."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Any] = loop.create_future()
-        self._busy += 1
-        if self._busy > self._started and self._started < self._size:
-            self._started += 1
-            threading.Thread(target=self._serve, name=f"morag-handler-{self._started}", daemon=True).start()
+        with self._lock:
+            self._busy += 1
+            if self._busy > self._started and self._started < self._size:
+                self._started += 1
+                threading.Thread(target=self._serve, name=f"morag-handler-{self._started}", daemon=True).start()
         self._work.put((loop, future, contextvars.copy_context(), function))
-        try:
-            # A thread cannot be cancelled: whoever waits here learns the outcome, or is gone with the process.
-            return await future
-        finally:
-            self._busy -= 1
+        # A thread cannot be cancelled: whoever waits here may go away, and the thread is busy all the same.
+        return await future
 
     def stop(self) -> None:
         """Lets every thread end after the work it has."""
@@ -48,18 +47,31 @@ class HandlerThreads:
 
     def _serve(self) -> None:
         while (work := self._work.get()) is not None:
-            loop, future, context, function = work
-            if future.cancelled():
-                continue
-            try:
-                result, error = context.run(function), None
-            except BaseException as raised:  # whatever a handler raises is its run's outcome
-                result, error = None, raised
-            try:
-                loop.call_soon_threadsafe(_settle, future, result, error)
-            except RuntimeError:  # the loop closed meanwhile: nobody waits for the outcome any more
-                pass
-            del work, loop, future, context, function, result, error
+            _do(*work)
+            # What it holds is not to be kept until there is other work.
+            del work
+            with self._lock:
+                self._busy -= 1
+
+
+def _do(
+    loop: asyncio.AbstractEventLoop,
+    future: asyncio.Future[Any],
+    context: contextvars.Context,
+    function: Callable[[], Any],
+) -> None:
+    if future.cancelled():
+        return
+    try:
+        result, error = context.run(function), None
+    except BaseException as raised:  # whatever a handler raises is its run's outcome
+        result, error = None, raised
+    try:
+        loop.call_soon_threadsafe(_settle, future, result, error)
+    except RuntimeError:  # the loop closed meanwhile: nobody waits for the outcome any more
+        pass
+    finally:
+        del error
 
 
 def _settle(future: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:
@@ -67,7 +79,8 @@ def _settle(future: asyncio.Future[Any], result: Any, error: BaseException | Non
         return
     if error is None:
         future.set_result(result)
-    elif isinstance(error, StopIteration):  # a future refuses it
+    elif isinstance(error, (StopIteration, KeyboardInterrupt, GeneratorExit)):
+        # A future refuses the first; the others would end the event loop or mean something else to whoever waits.
         future.set_exception(RuntimeError(f"the handler raised {error!r}"))
     else:
         future.set_exception(error)

@@ -10,11 +10,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from morag_client.inbox.ownership import Grant, RunRow, Settlement
+from morag_client.inbox.rows import STORED
 from morag_client.processing.work import Work
 
 logger = logging.getLogger("morag_client.processing")
 
-Run = Callable[[Work, int | None], Coroutine[Any, Any, list[RunRow]]]
+Run = Callable[[Work, int | None, Callable[[RunRow], None]], Coroutine[Any, Any, None]]
 
 
 @dataclass(slots=True)
@@ -60,7 +61,7 @@ class Lanes:
         left: dict[bytes, int] = {}
         for settlement in settlements:
             lane = self._lanes.get(settlement.lane)
-            if lane is not None and lane.epoch == settlement.epoch:
+            if lane is not None and lane.epoch == settlement.epoch and settlement.state != STORED:
                 left[lane.key] = left.get(lane.key, lane.unsettled) - 1
         return [key for key, count in left.items() if count == 0]
 
@@ -106,11 +107,20 @@ class Lanes:
                 async with self._slots:
                     if not lane.queue:  # lost while it waited for a slot
                         break
-                    work, sequence = lane.queue.popleft()
-                    runs = await self._run(work, sequence)
-                failed = work.problem is not None or any(run.state == "failed" for run in runs)
-                state = "failed" if failed else "handled"
-                self.finished.append(Settlement(work.record_id, lane.key, lane.epoch, state, runs))
-                self._on_finished()
+                    await self._run_next(lane)
         finally:
             lane.running = None
+
+    async def _run_next(self, lane: Lane) -> None:
+        work, sequence = lane.queue.popleft()
+        runs: list[RunRow] = []
+        state = STORED
+        try:
+            await self._run(work, sequence, runs.append)
+            failed = work.problem is not None or any(run.state == "failed" for run in runs)
+            state = "failed" if failed else "handled"
+        finally:
+            # Where a shutdown cuts it off, the record still waits, but not for those handlers that are done.
+            if runs or state != STORED:
+                self.finished.append(Settlement(work.record_id, lane.key, lane.epoch, state, runs))
+                self._on_finished()

@@ -41,21 +41,25 @@ class Runner:
         """Whether a plain function of this lane is still running in its thread, cancelled or not."""
         return any(busy == lane for busy, _ in list(self._in_threads))
 
-    async def run(self, work: Work, *, sequence: int | None) -> list[RunRow]:
-        """The outcome of every handler that the record goes to and that has not succeeded before.
+    async def run(self, work: Work, sequence: int | None, on_outcome: Callable[[RunRow], None]) -> None:
+        """Runs every handler that the record goes to and that has not succeeded before; tells each outcome at once.
 
         Handlers start in the order of their registration and run side by side.
         """
         event = work.event
         if event is None:
-            return []
+            return
+
+        async def run_one(handler: BoundHandler) -> None:
+            outcome = await self._run_one(handler, work, event, sequence)
+            if outcome is not None:
+                on_outcome(outcome)
+
         bound = [handler for handler in self._dispatcher.candidates(event) if handler.name not in work.done]
-        outcomes: list[RunRow | None]
         if len(bound) == 1:
-            outcomes = [await self._run_one(bound[0], work, event, sequence)]
+            await run_one(bound[0])
         else:
-            outcomes = await asyncio.gather(*(self._run_one(handler, work, event, sequence) for handler in bound))
-        return [outcome for outcome in outcomes if outcome is not None]
+            await asyncio.gather(*(run_one(handler) for handler in bound))
 
     async def _run_one(self, bound: BoundHandler, work: Work, event: Event, sequence: int | None) -> RunRow | None:
         attempt = work.attempts.get(bound.name, 0) + 1
@@ -73,17 +77,19 @@ class Runner:
             if not bound.wants(event):
                 return None
             await self._call(bound, context, work.claimable.lane)
-        except (Exception, asyncio.CancelledError, SystemExit) as error:
+        except (KeyboardInterrupt, GeneratorExit):  # the end of the event loop, and not an outcome
+            raise
+        except BaseException as error:  # test frameworks raise some that are no Exception
             if isinstance(error, asyncio.CancelledError) and _is_cancelled():
                 raise
-            error.__traceback__ = _from_the_handler_on(error.__traceback__)
+            error.with_traceback(_from_the_handler_on(error.__traceback__))
             logger.error("handler %s failed for record %d (%s)", bound.name, work.record_id, event.name, exc_info=error)
             await self._tell(error, context)
             return RunRow(
                 handler=bound.name,
                 state="failed",
                 attempts=attempt,
-                error=_bounded(f"{type(error).__name__}: {error}", _ERROR_LENGTH),
+                error=_bounded(_said(error), _ERROR_LENGTH),
                 traceback=_bounded("".join(traceback.format_exception(error)), _TRACEBACK_LENGTH),
                 started_at=started_at,
                 finished_at=self._clock(),
@@ -112,9 +118,15 @@ class Runner:
             try:
                 if inspect.iscoroutinefunction(hook):
                     await hook(error, context)
-                else:
-                    await self._threads.run(lambda hook=hook: hook(error, context))  # type: ignore[misc]
-            except Exception:
+                    continue
+                result = await self._threads.run(lambda hook=hook: hook(error, context))  # type: ignore[misc]
+                if inspect.isawaitable(result):
+                    await result
+            except (KeyboardInterrupt, GeneratorExit):
+                raise
+            except BaseException as failure:
+                if isinstance(failure, asyncio.CancelledError) and _is_cancelled():
+                    raise
                 logger.exception("the error hook %r failed itself", hook)
 
 
@@ -122,6 +134,13 @@ def _is_cancelled() -> bool:
     """Whether it is us who are cancelled, and not something that the handler waited for."""
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
+
+
+def _said(error: BaseException) -> str:
+    try:
+        return f"{type(error).__name__}: {error}"
+    except Exception:  # its __str__ is the user's, too
+        return type(error).__name__
 
 
 def _from_the_handler_on(frames: TracebackType | None) -> TracebackType | None:
