@@ -27,17 +27,17 @@ class Settings(BaseSettings):
     insecure: bool = False
     inspect: bool = False
     max_body_bytes: int = Field(default=1024 * 1024, ge=1)
-    body_timeout: float = Field(default=30.0, gt=0)
+    body_timeout: float = Field(default=30.0, gt=0, allow_inf_nan=False)
     """How long a body may take to arrive."""
-    commit_timeout: float = Field(default=3.0, gt=0)
+    commit_timeout: float = Field(default=3.0, gt=0, allow_inf_nan=False)
     """After it, a delivery is answered with 503, so that MoRAG tries again."""
     concurrency: int = Field(default=64, ge=1)
     """How many tasks' events are handled side by side."""
     handler_threads: int = Field(default=32, ge=1)
     """How many handlers that are plain functions run at once."""
-    grace: float = Field(default=10.0, ge=0)
+    grace: float = Field(default=10.0, ge=0, allow_inf_nan=False)
     """How long a shutdown waits for handlers."""
-    lease: float = Field(default=30.0, gt=0)
+    lease: float = Field(default=30.0, gt=0, allow_inf_nan=False)
     """After so long without a heartbeat, another process takes over a worker's tasks."""
 
     @field_validator("webhook_secret", "bearer_tokens", mode="before")

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import shutil
 import tempfile
 import warnings
+import weakref
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy import event
+from sqlalchemy import Table, event
+from sqlalchemy.dialects import sqlite
 from sqlalchemy.engine import URL, Connection, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
@@ -27,12 +31,11 @@ _WRITES: Final = "morag_writes"
 _WAL_ATTEMPTS: Final = 50
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True, eq=False)
 class Location:
-    """Where a database is. A temporary one is removed with its folder, at the latest when the interpreter exits."""
+    """Where a database is. A temporary one is removed once nobody knows this, at the latest at the process's end."""
 
     url: URL
-    folder: tempfile.TemporaryDirectory[str] | None = field(default=None, repr=False)
 
 
 class Database:
@@ -52,6 +55,14 @@ class Database:
     @property
     def is_sqlite(self) -> bool:
         return self.location.url.get_backend_name() == "sqlite"
+
+    def insert(self, table: Table) -> Any:
+        """The database's own INSERT, which knows ON CONFLICT."""
+        if self.is_sqlite:
+            return sqlite.insert(table)
+        from sqlalchemy.dialects import postgresql  # noqa: PLC0415  # 20 ms that SQLite has no use for
+
+        return postgresql.insert(table)
 
     async def prepare(self) -> None:
         """Makes a SQLite file keep a write-ahead log, which is a property of the file."""
@@ -140,11 +151,19 @@ def _begin_sqlite(connection: Connection) -> None:
 
 
 def _temporary() -> Location:
-    folder = tempfile.TemporaryDirectory(prefix="morag-", ignore_cleanup_errors=True)
+    folder = tempfile.mkdtemp(prefix="morag-")
     warnings.warn(
         "no database is configured: what is received is kept in a temporary file and gone when this process ends;"
         " set database_url or MORAG_DATABASE_URL, for example sqlite:///morag.db",
         MoragWarning,
         stacklevel=4,
     )
-    return Location(URL.create("sqlite+aiosqlite", database=str(Path(folder.name) / "inbox.db")), folder)
+    location = Location(URL.create("sqlite+aiosqlite", database=str(Path(folder) / "inbox.db")))
+    # Not a TemporaryDirectory: that one warns where it is left to be removed in the end, which is just what is meant.
+    weakref.finalize(location, _remove, folder, os.getpid())
+    return location
+
+
+def _remove(folder: str, owner: int) -> None:
+    if os.getpid() == owner:  # a forked child has the finalizer too
+        shutil.rmtree(folder, ignore_errors=True)

@@ -7,7 +7,6 @@ import contextlib
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError
 
 from morag_client.errors import DeliveryRejected, InboxUnavailable
@@ -71,8 +70,7 @@ class Inbox:
         """Keeps an authentic delivery that could not be understood, once however often it is repeated."""
         row = quarantine_row(arrival, status=rejected.status, code=rejected.code, problems=rejected.problems)
         table = self.database.tables.quarantine
-        insert = sqlite.insert if self.database.is_sqlite else postgresql.insert
-        statement = insert(table).values(row._asdict())
+        statement = self.database.insert(table).values(row._asdict())
         statement = statement.on_conflict_do_update(
             index_elements=[table.c.identity], set_={"repeats": table.c.repeats + 1}
         )

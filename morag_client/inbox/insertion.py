@@ -65,6 +65,8 @@ class SqliteInsertion:
                 pass
 
         async with self._database.write_lock:
+            if not self._thread.is_alive():
+                raise OSError("the inserting thread has ended")
             self._jobs.put(job)
             # Once begun, a batch is not to be abandoned while the lock is given to somebody else.
             return await _uncancelled(future)
@@ -91,11 +93,7 @@ class SqliteInsertion:
     def _insert(self, rows: Sequence[EventRow]) -> list[tuple[int, bool]]:
         connection = self._connection
         if connection is None:
-            path = self._database.location.url.database
-            connection = sqlite3.connect(str(path), isolation_level=None)
-            configure_sqlite(connection)
-            connection.execute(f"PRAGMA wal_autocheckpoint={_CHECKPOINT_PAGES}")
-            self._connection = connection
+            connection = self._connection = self._connect()
         stored: list[tuple[int, bool]] = []
         connection.execute("BEGIN IMMEDIATE")
         try:
@@ -109,6 +107,16 @@ class SqliteInsertion:
             self._roll_back(connection)
             raise
         return stored
+
+    def _connect(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(str(self._database.location.url.database), isolation_level=None)
+        try:
+            configure_sqlite(connection)
+            connection.execute(f"PRAGMA wal_autocheckpoint={_CHECKPOINT_PAGES}")
+        except BaseException:
+            connection.close()
+            raise
+        return connection
 
     def _insert_slice(self, connection: sqlite3.Connection, rows: Sequence[EventRow]) -> list[tuple[int, bool]]:
         cursor = connection.execute(self._statements[len(rows)], [value for row in rows for value in _bound(row)])

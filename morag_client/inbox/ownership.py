@@ -11,10 +11,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from sqlalchemy import ColumnElement, Float, bindparam, case, delete, func, literal_column, or_, select, tuple_, update
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from morag_client.inbox.database import Database
@@ -80,7 +78,7 @@ class Ownership:
         self._tables: Tables = database.tables
         self._worker_id = worker_id
         self._lease = lease
-        self._insert: Any = sqlite.insert if database.is_sqlite else postgresql.insert
+        self._insert = database.insert
 
     async def beat(self, *, hostname: str, pid: int) -> None:
         """Says that this worker is alive."""

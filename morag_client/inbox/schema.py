@@ -30,6 +30,11 @@ async def upgrade(database: Database) -> None:
         async with database.reading() as connection:
             if await connection.run_sync(current, database.tables) == HEAD:
                 return
+        # Half the start-up time, and needed once in a database's life. Not while the database waits for it: four
+        # processes that import it one after the other take longer than the last one may wait.
+        import alembic.command  # noqa: PLC0415
+        import alembic.config  # noqa: F401, PLC0415
+
         async with database.writing() as connection:
             await connection.run_sync(_upgrade, database)
     except DBAPIError as error:
@@ -55,7 +60,7 @@ def _upgrade(connection: Connection, database: Database) -> None:
     revision = current(connection, database.tables)
     if revision == HEAD:  # another process was faster
         return
-    from alembic import command  # noqa: PLC0415  # half the start-up time, and needed once in a database's life
+    from alembic import command  # noqa: PLC0415
     from alembic.config import Config  # noqa: PLC0415
     from alembic.util import CommandError  # noqa: PLC0415
 

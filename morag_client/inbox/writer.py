@@ -74,6 +74,7 @@ class GroupCommit:
         self._under_way: list[_Waiting] = []
         self._work: asyncio.Task[None] | None = None
         self._expiry: asyncio.TimerHandle | None = None
+        self._is_closed = False
 
     async def record(self, row: EventRow, note: Any = None) -> Stored:
         """Stores the row, or finds the record of its identity; returns after the commit.
@@ -81,6 +82,8 @@ class GroupCommit:
         Raises InboxUnavailable where the database did not take it in time (it may still do so later: whoever sends it
         again gets a duplicate), and RowRefused where it never will.
         """
+        if self._is_closed:
+            raise InboxUnavailable("the inbox is closed")
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Stored] = loop.create_future()
         waiting = self._waiting.get(row.identity)
@@ -97,12 +100,15 @@ class GroupCommit:
         return await future
 
     async def close(self) -> None:
-        """Stores what still waits, then lets go of the connection."""
+        """Stores what still waits, as far as its time allows, then lets go of the connection."""
+        self._is_closed = True
         if self._expiry is not None:
             self._expiry.cancel()
         if self._work is not None:
             await asyncio.wait([self._work], timeout=self._timeout)
             self._work.cancel()
+        _fail([*self._under_way, *self._waiting.values()], InboxUnavailable("the inbox was closed"))
+        self._waiting.clear()
         await self._insertion.close()
 
     async def _commit_all(self) -> None:
