@@ -24,7 +24,7 @@ def _uvicorn(application: str) -> str:
 
 
 def _gunicorn(application: str) -> str:
-    # One worker, as everywhere here. More threads do not help: SQLite lets one write, and the others nap meanwhile.
+    # One worker, as everywhere here. Its threads share the waiting for the disk, but SQLite lets one at a time write.
     return (
         f"{_quoted(_BIN / 'gunicorn')} --bind 127.0.0.1:{{port}} --workers 1 --worker-class gthread --threads 4"
         f" --log-level warning --pythonpath {_quoted(_FOLDER)} {application}"
