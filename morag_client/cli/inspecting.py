@@ -5,16 +5,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import os
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from morag_client.cli.serving import DEFAULT_DATABASE, DatabaseUrl, load_receiver
-from morag_client.errors import RecordNotFound
+from morag_client.cli.serving import DatabaseUrl, choose_database, load_receiver
+from morag_client.errors import ConfigurationError, RecordNotFound
 
 if TYPE_CHECKING:
+    from morag_client.inbox.inbox import Inbox
     from morag_client.inbox.queries import Queries, Record
 
 _AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line, for machines.")]
@@ -57,8 +58,7 @@ def replay(
     A running receiver on the same database picks them up within a second or two.
     """
     if app is not None:
-        if database_url is not None:
-            os.environ["MORAG_DATABASE_URL"] = database_url
+        choose_database(database_url)
         found = asyncio.run(_replay_here(app, record_ids))
     else:
         found = asyncio.run(_reopen(database_url, record_ids))
@@ -106,18 +106,26 @@ async def _replay_here(app: str, record_ids: list[int]) -> bool:
 
 @contextlib.asynccontextmanager
 async def _queries(database_url: str | None) -> AsyncIterator[Queries]:
-    from morag_client.inbox.database import locate  # noqa: PLC0415  # the CLI's help needs none of it
-    from morag_client.inbox.inbox import Inbox  # noqa: PLC0415
-    from morag_client.inbox.queries import Queries  # noqa: PLC0415
+    from morag_client.inbox.queries import Queries  # noqa: PLC0415  # the CLI's help needs none of it
 
-    url = database_url or os.environ.get("MORAG_DATABASE_URL") or DEFAULT_DATABASE
-    prefix = os.environ.get("MORAG_TABLE_PREFIX", "")
-    inbox = Inbox(locate(url), prefix=prefix, commit_timeout=10.0, on_stored=lambda *_: None)
+    inbox = _inbox(database_url)
     await inbox.open()
     try:
         yield Queries(inbox)
     finally:
         await inbox.close()
+
+
+def _inbox(database_url: str | None) -> Inbox:
+    from morag_client.config import Settings  # noqa: PLC0415
+    from morag_client.inbox.database import locate  # noqa: PLC0415
+    from morag_client.inbox.inbox import Inbox  # noqa: PLC0415
+
+    settings = Settings.load(database_url=choose_database(database_url))
+    location = locate(settings.database_url)
+    if not Path(location.url.database or "").exists():
+        raise ConfigurationError(f"there is no inbox at {location.url.database}; say where it is with --database-url")
+    return Inbox(location, prefix=settings.table_prefix, commit_timeout=10.0, on_stored=lambda *_: None)
 
 
 def _show(records: list[Record]) -> None:

@@ -58,11 +58,18 @@ def serve(
     for name, value in (("INSECURE", insecure), ("INSPECT", inspect)):
         if value:
             os.environ[f"MORAG_{name}"] = "true"
-    os.environ["MORAG_DATABASE_URL"] = database_url or os.environ.get("MORAG_DATABASE_URL") or DEFAULT_DATABASE
+    choose_database(database_url)
     receiver = load_receiver(target) if target else _plain_receiver()
     with listen(host, port) as listener:
         _announce(receiver, listener)
         run_server(receiver, listener, grace=receiver.settings.grace)
+
+
+def choose_database(database_url: str | None) -> str:
+    """The database that is meant, said to every receiver that names none of its own."""
+    url = database_url or os.environ.get("MORAG_DATABASE_URL") or DEFAULT_DATABASE
+    os.environ["MORAG_DATABASE_URL"] = url
+    return url
 
 
 def load_receiver(target: str) -> Receiver:
@@ -70,6 +77,8 @@ def load_receiver(target: str) -> Receiver:
     from morag_client.receiver.receiver import Receiver  # noqa: PLC0415  # the CLI's help needs none of it
 
     module_name, _, attribute = target.partition(":")
+    if not module_name or module_name.startswith("."):
+        raise ConfigurationError(f"{target!r} names no module; expected MODULE:RECEIVER, for example app:receiver")
     if str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))
     try:
@@ -107,9 +116,6 @@ def run_server(receiver: Receiver, listener: socket.socket, *, grace: float) -> 
     """Serves until SIGINT or SIGTERM; exits with 1 where the receiver could not start."""
     import uvicorn  # noqa: PLC0415
 
-    # uvicorn raises again the signal that ended it; an orderly end is exit code 0.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: None)
     server = uvicorn.Server(
         uvicorn.Config(
             receiver,
@@ -122,6 +128,10 @@ def run_server(receiver: Receiver, listener: socket.socket, *, grace: float) -> 
             timeout_graceful_shutdown=max(1, int(grace)),
         )
     )
+    # uvicorn raises again the signal that ended it, here; an orderly end is exit code 0. A signal that comes before
+    # uvicorn listens to it counts as well.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: setattr(server, "should_exit", True))
     _spare_the_collector()
     server.run(sockets=[listener])
     if not server.started:

@@ -11,7 +11,9 @@ import contextvars
 import queue
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
+
+_MOMENT: Final = 0.5
 
 _Work = tuple[asyncio.AbstractEventLoop, "asyncio.Future[Any]", contextvars.Context, Callable[[], Any]]
 
@@ -27,7 +29,10 @@ class HandlerThreads:
         self._lock = threading.Lock()
 
     async def run(self, function: Callable[[], Any]) -> Any:
-        """The function's result, from a thread and in the caller's context; waits while all threads are busy."""
+        """The function's result, from a thread and in the caller's context; waits while all threads are busy.
+
+        Who is cancelled while the function ends gets its result all the same.
+        """
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Any] = loop.create_future()
         with self._lock:
@@ -36,8 +41,14 @@ class HandlerThreads:
                 self._started += 1
                 threading.Thread(target=self._serve, name=f"morag-handler-{self._started}", daemon=True).start()
         self._work.put((loop, future, contextvars.copy_context(), function))
-        # A thread cannot be cancelled: whoever waits here may go away, and the thread is busy all the same.
-        return await future
+        try:
+            await asyncio.wait([future])
+        except asyncio.CancelledError:
+            # A thread cannot be cancelled; but one that is just about to end has an outcome that is worth a moment.
+            await asyncio.wait([future], timeout=_MOMENT)
+            if future.cancel():
+                raise
+        return future.result()
 
     def stop(self) -> None:
         """Lets every thread end after the work it has."""

@@ -11,6 +11,7 @@ from typing import Any
 
 from morag_client.inbox.ownership import Grant, RunRow, Settlement
 from morag_client.inbox.rows import STORED
+from morag_client.processing.running import is_cancelled
 from morag_client.processing.work import Work
 
 logger = logging.getLogger("morag_client.processing")
@@ -103,7 +104,7 @@ class Lanes:
 
     async def _drain(self, lane: Lane) -> None:
         try:
-            while lane.queue:
+            while lane.queue and not is_cancelled():
                 async with self._slots:
                     if not lane.queue:  # lost while it waited for a slot
                         break

@@ -80,7 +80,7 @@ class Runner:
         except (KeyboardInterrupt, GeneratorExit):  # the end of the event loop, and not an outcome
             raise
         except BaseException as error:  # test frameworks raise some that are no Exception
-            if isinstance(error, asyncio.CancelledError) and _is_cancelled():
+            if isinstance(error, asyncio.CancelledError) and is_cancelled():
                 raise
             error.with_traceback(_from_the_handler_on(error.__traceback__))
             logger.error("handler %s failed for record %d (%s)", bound.name, work.record_id, event.name, exc_info=error)
@@ -125,12 +125,12 @@ class Runner:
             except (KeyboardInterrupt, GeneratorExit):
                 raise
             except BaseException as failure:
-                if isinstance(failure, asyncio.CancelledError) and _is_cancelled():
+                if isinstance(failure, asyncio.CancelledError) and is_cancelled():
                     raise
                 logger.exception("the error hook %r failed itself", hook)
 
 
-def _is_cancelled() -> bool:
+def is_cancelled() -> bool:
     """Whether it is us who are cancelled, and not something that the handler waited for."""
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0

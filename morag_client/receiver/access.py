@@ -29,7 +29,7 @@ class Access:
             right = self._authorize(request)
             if inspect.isawaitable(right):
                 right = await right
-            if right in {"read", "act"}:
+            if right in ("read", "act"):  # what an application returns may not be hashable
                 return right
         return "act" if self._inspect and _is_local(request) else None
 
@@ -48,12 +48,12 @@ def _is_local(request: Request) -> bool:
         return False
     if request.client is None or not _is_loopback(request.client.host):
         return False
-    origin = headers.get("origin")
-    if origin is not None and not _is_loopback(urlsplit(origin).hostname or ""):
+    hosts, origins = headers.getlist("host"), headers.getlist("origin")
+    if len(hosts) != 1 or len(origins) > 1:
         return False
     try:
-        return _is_loopback(urlsplit(f"//{headers.get('host', '')}").hostname or "")
-    except ValueError:
+        return all(_is_loopback(urlsplit(url).hostname or "") for url in (f"//{hosts[0]}", *origins))
+    except ValueError:  # urlsplit refuses some
         return False
 
 

@@ -13,12 +13,16 @@ logger = logging.getLogger("morag_client.receiver")
 
 
 class Lifecycle:
-    """Holds the one Runtime, started single-flight in the event loop that asks for it."""
+    """Holds the one Runtime, started single-flight in the event loop that asks for it.
+
+    Without a lifespan it lasts as long as its event loop does.
+    """
 
     def __init__(self, make_runtime: Callable[[], Runtime]) -> None:
         self._make_runtime = make_runtime
         self._runtime: Runtime | None = None
         self._starting: asyncio.Task[Runtime] | None = None
+        self._keeping: asyncio.Task[None] | None = None
         self._lifespans = 0
         self._has_warned = False
 
@@ -41,10 +45,12 @@ class Lifecycle:
         if self._lifespans > 0 or self._runtime is None:
             return
         runtime, self._runtime = self._runtime, None
-        if runtime.loop is asyncio.get_running_loop():
-            await runtime.stop()
-        else:
+        if runtime.loop is not asyncio.get_running_loop():
             await runtime.abandon()
+            return
+        if self._keeping is not None:
+            self._keeping.cancel()
+        await runtime.stop()
 
     async def runtime(self) -> Runtime:
         """What runs; it is started if need be. Raises ConfigurationError or InboxUnavailable."""
@@ -78,4 +84,14 @@ class Lifecycle:
         runtime = self._make_runtime()
         await runtime.start()
         self._runtime = runtime
+        self._keeping = runtime.loop.create_task(self._keep(runtime), name="morag-keep")
         return runtime
+
+    async def _keep(self, runtime: Runtime) -> None:
+        """Stops it where nobody else does: an event loop that ends cancels its tasks and waits for them."""
+        try:
+            await asyncio.Event().wait()
+        finally:
+            if self._runtime is runtime:
+                self._runtime = None
+                await runtime.stop(grace=0)

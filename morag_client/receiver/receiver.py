@@ -134,9 +134,9 @@ class Receiver:
         Raises DeliveryRejected (its `status` and `problems` are the answer) and InboxUnavailable. What is authentic
         and cannot be understood is in quarantine by then.
         """
-        runtime = await self._lifecycle.runtime()
         credentials = self._credentials if self._tenant_of is None else await self._of_tenant(delivery, self._tenant_of)
         authenticate(delivery, credentials)
+        runtime = await self._lifecycle.runtime()
         signed = credentials.signature_keys is not None
         identity = delivery_identity(
             tenant=credentials.tenant, body=delivery.body, query=None if signed else delivery.query

@@ -52,10 +52,10 @@ class Runtime:
                 raise unavailable(error) from error
             raise
 
-    async def stop(self) -> None:
-        """Finishes what is under way, within the grace time."""
+    async def stop(self, *, grace: float | None = None) -> None:
+        """Finishes what is under way, within the grace time (seconds; default: that of the settings)."""
         if self.engine is not None:
-            await self.engine.stop(grace=self._settings.grace)
+            await self.engine.stop(grace=self._settings.grace if grace is None else grace)
         self._threads.stop()
         await self.inbox.close()
 
