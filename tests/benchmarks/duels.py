@@ -12,6 +12,7 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,14 @@ _OFFSET_BYTES = 8
 
 class Unmeasurable(Exception):
     """It cannot be measured here; the message says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bodies:
+    """Distinct signed webhooks, ready to be sent: `path`.bin and `path`.idx."""
+
+    path: Path
+    count: int
 
 
 def check_machine() -> None:
@@ -51,12 +60,13 @@ def describe_machine() -> dict[str, Any]:
     }
 
 
-def prepare_bodies(count: int) -> str:
-    """Distinct signed webhooks, at least so many, kept for the next run; the name that post.lua wants."""
+def prepare_bodies(count: int) -> Bodies:
+    """At least so many of them, kept for the next run."""
     ready = _FOLDER / "step"
     index = ready.with_suffix(".idx")
-    if index.exists() and index.stat().st_size // _OFFSET_BYTES > count:
-        return str(ready)
+    known = index.stat().st_size // _OFFSET_BYTES - 1 if index.exists() else 0
+    if known >= count:
+        return Bodies(ready, known)
     sys.stderr.write(f"== preparing {count} webhooks\n")
     fresh = _FOLDER / f"step-{os.getpid()}"
     try:
@@ -67,7 +77,7 @@ def prepare_bodies(count: int) -> str:
     finally:
         for suffix in (".bin", ".idx"):
             fresh.with_suffix(suffix).unlink(missing_ok=True)
-    return str(ready)
+    return Bodies(ready, count)
 
 
 def duel(a: str, b: str, *, tables: tuple[str | None, str | None], **options: Any) -> tuple[Any, list[int | None]]:
