@@ -13,6 +13,7 @@ import sqlite3
 import threading
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from itertools import chain
 from typing import Any, Final
 
 from morag_client.inbox.database import Database, configure_sqlite
@@ -119,7 +120,7 @@ class SqliteInsertion:
         return connection
 
     def _insert_slice(self, connection: sqlite3.Connection, rows: Sequence[EventRow]) -> list[tuple[int, bool]]:
-        cursor = connection.execute(self._statements[len(rows)], [value for row in rows for value in _bound(row)])
+        cursor = connection.execute(self._statements[len(rows)], list(chain.from_iterable(map(_bound, rows))))
         count = cursor.rowcount
         if count == len(rows):
             # Row ids grow by one within a transaction, and this connection alone is writing.

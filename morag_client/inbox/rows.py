@@ -12,10 +12,10 @@ from urllib.parse import quote
 from pydantic_core import to_json
 
 from morag_client.events.names import guide_event_type
-from morag_client.events.types import Event
 from morag_client.inbox.tables import ID_LENGTH, NAME_LENGTH
 from morag_client.wire.delivery import Delivery
 from morag_client.wire.fields import as_object
+from morag_client.wire.parsing import Reading
 
 _TEXT_LENGTH: Final = 8192
 _KEPT_HEADERS: Final = frozenset(
@@ -76,25 +76,26 @@ class Arrival(NamedTuple):
     received_at: datetime
 
 
-def event_row(arrival: Arrival, event: Event, *, task_key: bytes | None) -> EventRow:
+def event_row(arrival: Arrival, reading: Reading, *, task_key: bytes | None) -> EventRow:
     """The row of an event that arrived."""
-    delivery = arrival.delivery
+    delivery, fields = arrival.delivery, reading.fields
+    stated, name = fields.get, fields["name"]
     return EventRow(
         identity=arrival.identity,
-        task_id=clean(event.task_id, ID_LENGTH),
-        event_type=guide_event_type(event.name)[:NAME_LENGTH],
-        step=clean(event.step, ID_LENGTH),
-        status=clean(event.status, ID_LENGTH),
-        progress_percent=event.progress,
-        timestamp=event.occurred_at,
-        data=_stated_data(event),
-        error_message=clean(event.error, _TEXT_LENGTH),
-        name=event.name[:NAME_LENGTH],
-        dialect=event.dialect,
-        source=event.source,
-        stage=clean(event.stage, ID_LENGTH),
-        document_id=clean(event.document_id, ID_LENGTH),
-        correlation=json.dumps(dict(event.correlation)) if event.correlation else None,
+        task_id=clean(stated("task_id"), ID_LENGTH),
+        event_type=guide_event_type(name)[:NAME_LENGTH],
+        step=clean(stated("step"), ID_LENGTH),
+        status=clean(stated("status"), ID_LENGTH),
+        progress_percent=stated("progress"),
+        timestamp=stated("occurred_at"),
+        data=_stated_data(fields["raw"], fields["dialect"]),
+        error_message=clean(stated("error"), _TEXT_LENGTH),
+        name=name[:NAME_LENGTH],
+        dialect=fields["dialect"],
+        source="webhook",
+        stage=clean(stated("stage"), ID_LENGTH),
+        document_id=clean(stated("document_id"), ID_LENGTH),
+        correlation=None,
         task_key=task_key,
         tenant=clean(arrival.tenant, ID_LENGTH) or "",
         path=_bounded_path(delivery.path),
@@ -146,10 +147,9 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
-def _stated_data(event: Event) -> str | None:
+def _stated_data(raw: Any, dialect: str) -> str | None:
     """The `data` object of a step as it was sent (the guide's column), without the envelope around it."""
-    raw: Any = event.raw
-    if event.dialect in {"envelope", "enveloped_step"}:
+    if dialect in {"envelope", "enveloped_step"}:
         raw = as_object(raw.get("data"))
     data = raw.get("data")
     return to_json(data).decode() if isinstance(data, dict) else None

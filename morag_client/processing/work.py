@@ -11,18 +11,18 @@ from morag_client.events.types import Event
 from morag_client.inbox.ownership import Claimable
 from morag_client.inbox.queries import Record
 from morag_client.wire.decoding import decode_object
-from morag_client.wire.parsing import read_event
+from morag_client.wire.parsing import Reading, read_payload
 
 
 @dataclass(frozen=True, slots=True)
 class Work:
     """A record with its event; `done` are the handlers that succeeded before, `attempts` those made so far.
 
-    `event` is None where the body, accepted once, cannot be read any more; `problem` says why.
+    `reading` is None where the body, accepted once, cannot be read any more; `problem` says why.
     """
 
     claimable: Claimable
-    event: Event | None
+    reading: Reading | None = field(repr=False)
     body: bytes = field(repr=False)
     received_at: datetime
     done: frozenset[str] = frozenset()
@@ -33,20 +33,24 @@ class Work:
     def record_id(self) -> int:
         return self.claimable.record_id
 
+    @property
+    def event(self) -> Event | None:
+        return None if self.reading is None else self.reading.event
+
 
 def work_of(record: Record) -> Work:
     """The work that a stored record is, with its event read from its body again."""
-    event, problem = None, None
+    reading, problem = None, None
     if record.body is None:
         problem = "its payload is no longer kept"
     else:
         try:
-            event = read_event(decode_object(record.body), query=record.query)
+            reading = read_payload(decode_object(record.body), query=record.query)
         except DeliveryRejected as error:
             problem = str(error)
     return Work(
         claimable=Claimable(record.id, record.task_key, record.task_id, record.tenant, record.sequence),
-        event=event,
+        reading=reading,
         body=record.body or b"",
         received_at=record.received_at,
         done=frozenset(run.handler for run in record.runs if run.state == "succeeded"),

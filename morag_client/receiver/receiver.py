@@ -7,7 +7,7 @@ import inspect
 import logging
 import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from pydantic import SecretStr
@@ -38,7 +38,7 @@ from morag_client.wire.authentication import Credentials, Tenant, authenticate, 
 from morag_client.wire.decoding import decode_object
 from morag_client.wire.delivery import Delivery
 from morag_client.wire.identity import delivery_identity, task_key
-from morag_client.wire.parsing import read_event, stated_task_id
+from morag_client.wire.parsing import Reading, read_payload
 from morag_client.wire.signature import secret_keys
 
 logger = logging.getLogger("morag_client.receiver")
@@ -58,7 +58,11 @@ class Receipt:
 
     status: Literal["received", "duplicate"]
     record_id: int
-    event: Event
+    reading: Reading = field(repr=False)
+
+    @property
+    def event(self) -> Event:
+        return self.reading.event
 
 
 class Receiver:
@@ -143,14 +147,14 @@ class Receiver:
         )
         arrival = Arrival(delivery, identity, credentials.tenant, now())
         try:
-            event = read_event(decode_object(delivery.body), query=delivery.query)
+            reading = read_payload(decode_object(delivery.body), query=delivery.query)
         except (MalformedBody, InvalidPayload) as rejected:
             await runtime.inbox.quarantine(arrival, rejected)
             raise
-        key = task_key(tenant=credentials.tenant, task_id=stated_task_id(event))
-        note = _note(arrival, event, key) if runtime.takes_work else None
-        stored = await runtime.inbox.record(arrival, event_row(arrival, event, task_key=key), note)
-        return Receipt("received" if stored.is_new else "duplicate", stored.record_id, event)
+        key = task_key(tenant=credentials.tenant, task_id=reading.stated_task_id)
+        note = _note(arrival, reading, key) if runtime.takes_work else None
+        stored = await runtime.inbox.record(arrival, event_row(arrival, reading, task_key=key), note)
+        return Receipt("received" if stored.is_new else "duplicate", stored.record_id, reading)
 
     async def records(self, *, limit: int = 50, state: str | None = None) -> list[Record]:
         """The newest records with their handlers' runs, newest first; `state` is stored, handled or failed."""
@@ -222,13 +226,13 @@ def _revealed(secrets: Sequence[SecretStr]) -> list[str]:
     return [secret.get_secret_value() for secret in secrets]
 
 
-def _note(arrival: Arrival, event: Event, key: bytes | None) -> Callable[[int], Work]:
+def _note(arrival: Arrival, reading: Reading, key: bytes | None) -> Callable[[int], Work]:
     """What the engine gets of a new record, once it has an id."""
 
     def work(record_id: int) -> Work:
         return Work(
-            claimable=Claimable(record_id, key, event.task_id, arrival.tenant),
-            event=event,
+            claimable=Claimable(record_id, key, reading.fields["task_id"], arrival.tenant),
+            reading=reading,
             body=arrival.delivery.body,
             received_at=arrival.received_at,
         )

@@ -6,7 +6,7 @@ import json
 import math
 from typing import Any, Final
 
-from pydantic_core import from_json
+from pydantic_core import from_json, to_json
 
 from morag_client.errors import MalformedBody
 
@@ -20,23 +20,29 @@ def decode_object(body: bytes) -> dict[str, Any]:
     thousands of digits or beyond what a float holds, nesting of more than some 200 levels, duplicate keys, and
     everything that is no object.
     """
-    for mark, encoding in _BOMS.items():
-        if body.startswith(mark):
-            raise MalformedBody(f"the body starts with a byte order mark ({encoding}); send plain UTF-8")
-    if not body.strip():
-        raise MalformedBody("the body is empty; expected a JSON object")
     try:
         decoded = from_json(body, allow_inf_nan=False)
     except ValueError as error:
-        raise MalformedBody(f"the body is not valid JSON: {error}") from None
+        raise MalformedBody(_reason(body, error)) from None
     if not isinstance(decoded, dict):
         raise MalformedBody(f"the body is {_kind(decoded)}, not a JSON object")
-    _refuse_ambiguous(body)
+    # The fast parser keeps the last of two equal keys and takes 1e400 for infinity, and cannot be told to complain.
+    # What encodes to the very same bytes again had neither; for the rest there is a slower one.
+    if to_json(decoded) != body:
+        _refuse_ambiguous(body)
     return decoded
 
 
+def _reason(body: bytes, error: ValueError) -> str:
+    for mark, encoding in _BOMS.items():
+        if body.startswith(mark):
+            return f"the body starts with a byte order mark ({encoding}); send plain UTF-8"
+    if not body.strip():
+        return "the body is empty; expected a JSON object"
+    return f"the body is not valid JSON: {error}"
+
+
 def _refuse_ambiguous(body: bytes) -> None:
-    # The fast parser keeps the last of two equal keys and takes 1e400 for infinity, and cannot be told to complain.
     try:
         _STRICT.decode(body.decode())
     except _DuplicateKey as error:

@@ -26,11 +26,32 @@ def parse_event(body: bytes | str, *, url: str | None = None) -> Event:
     and InvalidPayload, naming every problem, for a known dialect whose required fields are missing or wrong.
     """
     payload = decode_object(body.encode("utf-8", "surrogatepass") if isinstance(body, str) else body)
-    return read_event(payload, query=_query(url) if url else "")
+    return read_payload(payload, query=_query(url) if url else "").event
 
 
-def read_event(payload: Json, *, query: str = "") -> Event:
-    """The event in a decoded body. Raises InvalidPayload, naming every problem."""
+class Reading:
+    """What a body says, in the fields of an Event; the typed event itself is made when it is first asked for."""
+
+    __slots__ = ("_event", "fields")
+
+    def __init__(self, fields: dict[str, Any]) -> None:
+        self.fields = fields
+        self._event: Event | None = None
+
+    @property
+    def event(self) -> Event:
+        if self._event is None:
+            self._event = build_event(self.fields)
+        return self._event
+
+    @property
+    def stated_task_id(self) -> str | None:
+        """The task or job id that the body itself states; the URL's query is not to be trusted with ownership."""
+        return _stated(self.fields["raw"], self.fields["dialect"], _TASK_IDS)
+
+
+def read_payload(payload: Json, *, query: str = "") -> Reading:
+    """What a decoded body says. Raises InvalidPayload, naming every problem."""
     grammar = recognise(payload)
     if grammar is None:
         fields = _unknown(payload)
@@ -44,12 +65,7 @@ def read_event(payload: Json, *, query: str = "") -> Event:
     sent = _sent(query) if query else {}
     fields["task_id"] = _stated(payload, dialect, _TASK_IDS) or sent.get("task_id")
     fields["document_id"] = _stated(payload, dialect, _DOCUMENT_IDS) or sent.get("document_id")
-    return build_event(fields)
-
-
-def stated_task_id(event: Event) -> str | None:
-    """The task or job id that the body itself states; the URL's query is not to be trusted with ownership."""
-    return _stated(event.raw, event.dialect, _TASK_IDS)
+    return Reading(fields)
 
 
 def _stated(payload: Mapping[str, Any], dialect: str, keys: tuple[str, ...]) -> str | None:
