@@ -227,7 +227,7 @@ def _pattern(name: str) -> str:
         warnings.warn(
             f"no known MoRAG release sends {name!r}; did you mean {nearest_known(pattern)!r}?",
             UnknownEventWarning,
-            stacklevel=5,
+            stacklevel=4,
         )
     return pattern
 

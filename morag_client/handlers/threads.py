@@ -58,31 +58,24 @@ class HandlerThreads:
 
     def _serve(self) -> None:
         while (work := self._work.get()) is not None:
-            _do(*work)
-            # What it holds is not to be kept until there is other work.
-            del work
+            loop, future, context, function = work
+            result, error = (None, None) if future.cancelled() else _outcome(context, function)
+            # Free before anybody learns the outcome: who then comes with more must not find all threads busy.
             with self._lock:
                 self._busy -= 1
+            try:
+                loop.call_soon_threadsafe(_settle, future, result, error)
+            except RuntimeError:  # the loop closed meanwhile: nobody waits for the outcome any more
+                pass
+            # Nothing of it is to be kept until there is other work.
+            del work, loop, future, context, function, result, error
 
 
-def _do(
-    loop: asyncio.AbstractEventLoop,
-    future: asyncio.Future[Any],
-    context: contextvars.Context,
-    function: Callable[[], Any],
-) -> None:
-    if future.cancelled():
-        return
+def _outcome(context: contextvars.Context, function: Callable[[], Any]) -> tuple[Any, BaseException | None]:
     try:
-        result, error = context.run(function), None
+        return context.run(function), None
     except BaseException as raised:  # whatever a handler raises is its run's outcome
-        result, error = None, raised
-    try:
-        loop.call_soon_threadsafe(_settle, future, result, error)
-    except RuntimeError:  # the loop closed meanwhile: nobody waits for the outcome any more
-        pass
-    finally:
-        del error
+        return None, raised
 
 
 def _settle(future: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:

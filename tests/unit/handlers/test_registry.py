@@ -1,0 +1,191 @@
+"""`@on`: which functions want which events."""
+
+from __future__ import annotations
+
+import functools
+import warnings
+from typing import Any
+
+import deliveries
+import pytest
+
+from morag_client import (
+    ChunkingCompleted,
+    ConfigurationError,
+    Event,
+    Receiver,
+    Registry,
+    StepCompleted,
+    TaskCompleted,
+    TaskEvent,
+)
+from morag_client.handlers.dispatch import Dispatcher
+from morag_client.handlers.registry import UnknownEventWarning, default_registry, on
+
+NAMES = (
+    *("task.started", "task.progress", "task.completed", "task.failed"),
+    *("chunking.started", "chunking.completed", "chunking.failed"),
+    *("ingestion.completed", "ingestion.failed", "processing.failed", "my-own_step.completed", "unknown"),
+)
+
+
+def take(event: Any) -> None:
+    pass
+
+
+def wanted(*events: Any, **options: Any) -> set[str]:
+    """The names of those events that a handler registered like this gets."""
+    registry = Registry()
+    registry.on(*events, **options)(take)
+    dispatcher = Dispatcher(registry, receiver_type=Receiver)
+    found = set()
+    for name in NAMES:
+        event = deliveries.event(name)
+        assert event.name == name
+        found |= {name for bound in dispatcher.candidates(event) if bound.wants(event)}
+    return found
+
+
+@pytest.mark.parametrize(
+    ("events", "names"),
+    [
+        (["chunking.completed"], {"chunking.completed"}),
+        (["chunking"], {"chunking.started", "chunking.completed", "chunking.failed"}),
+        (["chunking.*"], {"chunking.started", "chunking.completed", "chunking.failed"}),
+        (["*.failed"], {"task.failed", "chunking.failed", "ingestion.failed", "processing.failed"}),
+        (["*"], set(NAMES)),
+        (["unknown"], {"unknown"}),
+        (["task_completed"], {"task.completed"}),
+        (["task.completed", "task.failed"], {"task.completed", "task.failed"}),
+        ([["task.completed", "chunking"]], {"task.completed"} | {n for n in NAMES if n.startswith("chunking")}),
+        ([("task.completed",), ["unknown", {"task.failed"}]], {"task.completed", "unknown", "task.failed"}),
+        ([ChunkingCompleted], {"chunking.completed"}),
+        ([StepCompleted], {"chunking.completed", "ingestion.completed", "my-own_step.completed"}),
+        ([TaskEvent], {name for name in NAMES if name.startswith("task.")}),
+        ([Event], set(NAMES)),
+        ([TaskCompleted, "*.failed"], {"task.completed"} | {n for n in NAMES if n.endswith(".failed")}),
+    ],
+)
+def test_strings_classes_wildcards_and_lists(events: list[Any], names: set[str]) -> None:
+    assert wanted(*events) == names
+
+
+def test_a_condition_decides_per_event() -> None:
+    assert wanted("*", where=lambda event: event.step == "ingestion") == {"ingestion.completed", "ingestion.failed"}
+
+
+def test_the_decorator_returns_the_function_unchanged() -> None:
+    assert Registry().on("chunking")(take) is take
+
+
+def test_a_handlers_name_is_its_qualified_name_or_the_one_given() -> None:
+    registry = Registry()
+
+    class Index:
+        def __call__(self, event: Event) -> None: ...
+
+        def chunk(self, event: Event) -> None: ...
+
+    registry.on("*")(take)
+    registry.on("*", name="billing")(take)
+    registry.on("*")(functools.partial(functools.partial(deliveries.delivery, b"")))
+    registry.on("*")(Index())
+    registry.on("*")(Index().chunk)
+
+    here = f"{__name__}.test_a_handlers_name_is_its_qualified_name_or_the_one_given.<locals>.Index"
+    assert [handler.name for handler in registry.handlers] == [
+        *(f"{__name__}.take", "billing", "deliveries.delivery", here, f"{here}.chunk"),
+    ]
+
+
+def test_stacked_decorators_are_one_handler_that_wants_more() -> None:
+    registry = Registry()
+
+    @registry.on("chunking.completed", where=lambda event: event.task_id == "task-1")
+    @registry.on("unknown")
+    def handle(event: Event) -> None: ...
+
+    [handler] = registry.handlers
+    [bound] = Dispatcher(registry, receiver_type=Receiver).candidates(deliveries.event("unknown"))
+    assert len(handler.subscriptions) == 2
+    assert bound.wants(deliveries.event("unknown"))
+    assert bound.wants(deliveries.event("chunking.completed", "task-1"))
+    assert not bound.wants(deliveries.event("chunking.completed", "task-2"))
+
+
+def test_included_registries_bring_what_they_get_later_too() -> None:
+    main, part, inner = Registry(), Registry(), Registry()
+    main.include(part)
+    part.include(inner)
+    main.on("*", name="1")(take)
+    inner.on("*", name="2")(take)
+    hook = inner.on_error(lambda error, context: None)
+
+    assert [handler.name for handler in main.handlers] == ["1", "2"]
+    assert main.error_hooks == [hook]
+
+
+def test_including_twice_or_over_two_ways_is_once() -> None:
+    main, left, right, shared = Registry(), Registry(), Registry(), Registry()
+    for above, below in ((main, left), (main, right), (left, shared), (right, shared), (main, shared)):
+        above.include(below)
+    shared.on("*")(take)
+
+    assert len(main.handlers) == 1
+
+
+def test_no_registry_is_inside_itself() -> None:
+    outer, middle, inner = Registry(), Registry(), Registry()
+    outer.include(middle)
+    middle.include(inner)
+
+    for registry in (inner, outer):
+        with pytest.raises(ConfigurationError, match="include itself"):
+            registry.include(registry)
+    with pytest.raises(ConfigurationError, match="include itself"):
+        inner.include(outer)
+
+
+@pytest.mark.parametrize(
+    ("name", "nearest"),
+    [
+        ("chunking.complete", "chunking.completed"),
+        ("chunkin", "chunking.*"),
+        ("task_complete", "task.completed"),
+        ("taks.completed", "task.completed"),
+        ("stage.chunking.completed", "stage.chunker.completed"),
+    ],
+)
+def test_an_unknown_name_warns_with_the_nearest_known_where_it_is_written(name: str, nearest: str) -> None:
+    with pytest.warns(UnknownEventWarning, match=f"did you mean '{nearest}'".replace("*", r"\*")) as caught:
+        Registry().on(name)
+
+    assert caught[0].filename == __file__
+
+
+def test_steps_of_ones_own_warn_and_arrive_all_the_same() -> None:
+    with pytest.warns(UnknownEventWarning):
+        assert wanted("my-own_step.completed") == {"my-own_step.completed"}
+
+
+def test_known_names_do_not_warn() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        Registry().on(
+            "processing.failed", "ingestor", "database_ingestion.completed", "stage.*", "chain", "step.failed"
+        )
+
+
+def test_without_parentheses_is_an_error_that_shows_them() -> None:
+    with pytest.raises(ConfigurationError, match="with the parentheses"):
+        Registry().on(take)
+
+
+@pytest.mark.parametrize("events", [[], [[]], [3], [None], [str], [Exception], [["chunking", 3]]])
+def test_what_is_no_event(events: list[Any]) -> None:
+    with pytest.raises(ConfigurationError, match=r"@on"):
+        Registry().on(*events)
+
+
+def test_the_module_level_on_is_the_default_registrys() -> None:
+    assert on.__self__ is default_registry
