@@ -50,13 +50,14 @@ def check_machine() -> None:
 
 
 def describe_machine() -> dict[str, Any]:
-    """What the figures hold for. Where the filesystem is in memory, a commit costs nothing."""
+    """What the figures hold for, and the load of the last minute; asked before the first comparison."""
     return {
         "date": datetime.now(UTC).date().isoformat(),
         "cores": os.cpu_count(),
         "python": platform.python_version(),
         "sqlite": sqlite3.sqlite_version,
         "filesystem": _filesystem(_FOLDER),
+        "load": round(os.getloadavg()[0], 2),
     }
 
 
@@ -107,6 +108,8 @@ def _run(command: list[Any], *, folder: str) -> str:
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=30)
         raise
+    if "ZeroDivisionError" in err:
+        raise Unmeasurable("the peer answered nothing during a whole slice, so there is no ratio; try a longer --slice")
     if process.returncode != 0:
         raise Unmeasurable(err.strip()[-800:])
     return out

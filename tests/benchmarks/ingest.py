@@ -33,14 +33,13 @@ def main() -> int:
         sys.stderr.write(f"error: {error}\n")
         return 2
     peers = [peer for peer in (*PEERS, NOISE) if options.only in peer.name and (peer is not NOISE or options.noise)]
-    results = [measure(peer, bodies=bodies, options=options) for peer in peers]
-    report = {
+    report: dict[str, Any] = {
         "receiver": RECEIVER_STORES,
         "machine": describe_machine(),
         **{name: getattr(options, name) for name in ("connections", "pairs", "slice")},
-        "results": results,
-        "passed": all(result["passed"] for result in results),
+        "results": [measure(peer, bodies=bodies, options=options) for peer in peers],
     }
+    report["passed"] = all(result["passed"] for result in report["results"])
     if options.json:
         print(json.dumps(report))
     else:

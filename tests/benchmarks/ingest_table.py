@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 _COLUMNS = ("peer", "its requests/s", "p50 / p99 ms", "receiver's", "p50 / p99 ms", "ratio (quartiles)", "asked", "bad")
+_QUIET = 0.5
 
 
 def print_table(report: dict[str, Any]) -> None:
@@ -21,6 +22,8 @@ def print_table(report: dict[str, Any]) -> None:
     )
     if machine["filesystem"] in {"tmpfs", "ramfs"}:
         print("The databases are in memory, where a commit costs nothing: set BENCH_DIR to a folder on a disk.")
+    if machine["load"] > _QUIET:
+        print(f"The machine was busy before (load {machine['load']}): the figures are noisy.")
     print(f"This receiver stores: {report['receiver']}.")
     for result in report["results"]:
         print(f"{result['peer']} stores: {result['stores']}.")
