@@ -12,7 +12,6 @@ import queue
 import sqlite3
 import threading
 from collections.abc import Callable, Sequence
-from datetime import datetime
 from itertools import chain
 from typing import Any, Final
 
@@ -172,12 +171,10 @@ def _settle(future: asyncio.Future[Any], result: Any, error: BaseException | Non
 
 
 def _bound(row: EventRow) -> list[Any]:
+    """The row's values, with its moments, which are in UTC, as SQLAlchemy writes and reads them in SQLite."""
     values: list[Any] = list(row)
-    values[_TIMESTAMP] = None if row.timestamp is None else _text(row.timestamp)
-    values[_RECEIVED_AT] = _text(row.received_at)
+    timestamp = values[_TIMESTAMP]
+    if timestamp is not None:
+        values[_TIMESTAMP] = timestamp.isoformat(" ", "microseconds")[:_TEXT_LENGTH]
+    values[_RECEIVED_AT] = values[_RECEIVED_AT].isoformat(" ", "microseconds")[:_TEXT_LENGTH]
     return values
-
-
-def _text(moment: datetime) -> str:
-    """The moment, in UTC, as SQLAlchemy writes and reads it in SQLite."""
-    return moment.isoformat(" ", "microseconds")[:_TEXT_LENGTH]

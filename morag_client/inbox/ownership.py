@@ -28,7 +28,6 @@ class Claimable:
     task_key: bytes | None
     task_id: str | None
     tenant: str
-    sequence: int | None = None
 
     @property
     def lane(self) -> bytes:
@@ -106,29 +105,20 @@ class Ownership:
     async def claim(self, records: Sequence[Claimable]) -> list[Grant]:
         """Takes the lanes of these records where they are free, ours, or their owner is dead, and numbers the records.
 
-        The records are in the order of their ids. Lanes that a living worker owns are left out.
+        The records are in the order of their ids. Lanes that a living worker owns are left out, and of the others
+        those records that were settled since they were read; a grant may be of none.
         """
         lanes: dict[bytes, list[Claimable]] = {}
         for record in records:
             lanes.setdefault(record.lane, []).append(record)
         async with self._database.writing() as connection:
-            granted = await self._take(connection, lanes)
-            grants, numbered = [], []
-            for lane, (epoch, last) in granted.items():
-                sequences = _number(lanes[lane], last)
-                grants.append(Grant(lane, epoch, sequences))
-                new = {record.record_id for record in lanes[lane] if record.sequence is None}
-                numbered += [
-                    {"record": record_id, "number": number}
-                    for record_id, number in sequences.items()
-                    if number is not None and record_id in new
-                ]
-            if numbered:
-                events = self._tables.events
-                await connection.execute(
-                    update(events).where(events.c.id == bindparam("record")).values(sequence=bindparam("number")),
-                    numbered,
-                )
+            taken = await self._take(connection, lanes)
+            waiting = await self._waiting(connection, [record for lane in taken for record in lanes[lane]])
+            grants = []
+            for lane, (epoch, last) in taken.items():
+                still = [record for record in lanes[lane] if record.record_id in waiting]
+                grants.append(Grant(lane, epoch, _number(still, waiting, last)))
+            await self._write_numbers(connection, grants, waiting)
         return grants
 
     async def settle(self, settlements: Sequence[Settlement], *, release: Iterable[bytes]) -> set[bytes]:
@@ -150,7 +140,6 @@ class Ownership:
     ) -> dict[bytes, tuple[int, int]]:
         tasks, workers = self._tables.tasks, self._tables.workers
         alive = select(workers.c.id).where(workers.c.heartbeat_at > self._clock() - self._lease)
-        new = {lane: sum(record.sequence is None for record in records) for lane, records in lanes.items()}
         statement = self._insert(tasks).values(
             [
                 {
@@ -160,7 +149,7 @@ class Ownership:
                     "record_id": records[0].record_id if records[0].task_key is None else None,
                     "owner": self._worker_id,
                     "epoch": 1,
-                    "sequence": new[lane],
+                    "sequence": 0,
                 }
                 # In one order for everybody, or two workers would wait for each other.
                 for lane, records in sorted(lanes.items())
@@ -172,12 +161,38 @@ class Ownership:
             set_={
                 "owner": self._worker_id,
                 "epoch": case((ours, tasks.c.epoch), else_=tasks.c.epoch + 1),
-                "sequence": tasks.c.sequence + statement.excluded.sequence,
             },
             where=or_(tasks.c.owner.is_(None), ours, tasks.c.owner.not_in(alive)),
         ).returning(tasks.c.key, tasks.c.epoch, tasks.c.sequence)
         rows = (await connection.execute(statement)).all()
         return {row.key: (row.epoch, row.sequence) for row in rows}
+
+    async def _waiting(self, connection: AsyncConnection, records: Sequence[Claimable]) -> dict[int, int | None]:
+        """Those of the records that wait, with the numbers they have: they were read before their lane was ours."""
+        events = self._tables.events
+        ids = [record.record_id for record in records]
+        statement = select(events.c.id, events.c.sequence).where(events.c.id.in_(ids), events.c.state == STORED)
+        return dict((await connection.execute(statement)).tuples().all())
+
+    async def _write_numbers(
+        self, connection: AsyncConnection, grants: Sequence[Grant], had: Mapping[int, int | None]
+    ) -> None:
+        events, tasks = self._tables.events, self._tables.tasks
+        numbered, newest = [], {}
+        for grant in grants:
+            for record_id, number in grant.sequences.items():
+                if number is not None and had[record_id] is None:
+                    numbered.append({"record": record_id, "number": number})
+                    newest[grant.lane] = number
+        if not numbered:
+            return
+        await connection.execute(
+            update(events).where(events.c.id == bindparam("record")).values(sequence=bindparam("number")), numbered
+        )
+        await connection.execute(
+            update(tasks).where(tasks.c.key == bindparam("lane")).values(sequence=bindparam("number")),
+            [{"lane": lane, "number": number} for lane, number in newest.items()],
+        )
 
     async def _still_mine(self, connection: AsyncConnection, epochs: Mapping[bytes, int]) -> set[bytes]:
         if not epochs:
@@ -241,14 +256,12 @@ class Ownership:
         return func.extract("epoch", func.clock_timestamp()).cast(Float)
 
 
-def _number(records: Sequence[Claimable], last: int) -> dict[int, int | None]:
-    """The sequence of each record of one lane, whose newest number is `last`."""
-    if records[0].task_key is None:
-        return {record.record_id: None for record in records}
-    number = last - sum(record.sequence is None for record in records)
-    sequences: dict[int, int | None] = {}
+def _number(records: Sequence[Claimable], had: Mapping[int, int | None], last: int) -> dict[int, int | None]:
+    """The number of each record of one lane: the one it had, else the next after the lane's last."""
+    numbers: dict[int, int | None] = {}
     for record in records:
-        if record.sequence is None:
-            number += 1
-        sequences[record.record_id] = record.sequence if record.sequence is not None else number
-    return sequences
+        number = had[record.record_id]
+        if number is None and record.task_key is not None:
+            number = last = last + 1
+        numbers[record.record_id] = number
+    return numbers

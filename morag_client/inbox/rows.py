@@ -19,7 +19,7 @@ from morag_client.wire.parsing import Reading
 
 _TEXT_LENGTH: Final = 8192
 _KEPT_HEADERS: Final = frozenset(
-    {b"content-type", b"content-length", b"user-agent", b"x-request-id", b"x-forwarded-for", b"x-forwarded-proto"}
+    {b"content-type", b"user-agent", b"x-request-id", b"x-forwarded-for", b"x-forwarded-proto"}
 )
 STORED: Final = "stored"
 

@@ -55,8 +55,8 @@ class _Waiting:
 class GroupCommit:
     """Gathers rows into batches and stores them one batch after the other.
 
-    `on_stored(record_id, note)` is called for each new record after its commit, in the order of the ids, also where
-    whoever recorded it has gone away meanwhile.
+    `on_stored(record_id, note)` is called for each new record that came with a note, after its commit, in the order of
+    the ids, also where whoever recorded it has gone away meanwhile.
     """
 
     def __init__(
@@ -147,7 +147,7 @@ class GroupCommit:
             await self._commit_parts(batch, error)
             return
         for waiting, (record_id, is_new) in zip(batch, stored, strict=True):
-            if is_new:
+            if is_new and waiting.note is not None:
                 self._on_stored(record_id, waiting.note)
             for place, future in enumerate(waiting.futures):
                 if not future.done():

@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("morag_client.receiver")
 
-_ANSWERS: Final = {status: b'{"status":"%s"}' % status.encode() for status in ("received", "duplicate")}
+_ANSWERS: Final = {
+    "received": (b'{"status":"received"}', b"21"),
+    "duplicate": (b'{"status":"duplicate"}', b"22"),
+}
 _JSON_HEADER: Final = (b"content-type", b"application/json")
 
 
@@ -61,7 +64,7 @@ class Application:
             if logger.isEnabledFor(logging.INFO):
                 event = receipt.event
                 logger.info("%s %s task=%s record=%d", receipt.status, event.name, event.task_id, receipt.record_id)
-            await _answer(send, 200, _ANSWERS[receipt.status])
+            await _accept(send, _ANSWERS[receipt.status])
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         await receive()
@@ -75,6 +78,14 @@ class Application:
         await receive()
         await self._lifecycle.leave()
         await send({"type": "lifespan.shutdown.complete"})
+
+
+async def _accept(send: Send, answer: tuple[bytes, bytes]) -> None:
+    body, length = answer
+    # A list of its own each time: what stands around us may add to it.
+    headers = [_JSON_HEADER, (b"content-length", length)]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
 
 
 async def _answer(send: Send, status: int, body: bytes, *headers: tuple[bytes, bytes]) -> None:

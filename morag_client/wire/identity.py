@@ -28,11 +28,11 @@ def task_key(*, tenant: str, task_id: str | None, ref: str | None = None) -> byt
 
 
 def _hash(*parts: bytes | None) -> bytes:
-    digest = hashlib.blake2b(digest_size=SIZE)
+    # Hashing one string is quicker than feeding the hash in small pieces, and this runs twice for every delivery.
+    framed: list[bytes] = []
     for part in parts:
         if part is None:
-            digest.update(b"-")
+            framed.append(b"-")
         else:
-            digest.update(b"%d:" % len(part))
-            digest.update(part)
-    return digest.digest()
+            framed += (b"%d:" % len(part), part)
+    return hashlib.blake2b(b"".join(framed), digest_size=SIZE).digest()

@@ -32,10 +32,12 @@ def parse_event(body: bytes | str, *, url: str | None = None) -> Event:
 class Reading:
     """What a body says, in the fields of an Event; the typed event itself is made when it is first asked for."""
 
-    __slots__ = ("_event", "fields")
+    __slots__ = ("_event", "fields", "stated_task_id")
 
-    def __init__(self, fields: dict[str, Any]) -> None:
+    def __init__(self, fields: dict[str, Any], *, stated_task_id: str | None) -> None:
         self.fields = fields
+        self.stated_task_id = stated_task_id
+        """The task or job id that the body itself states; the URL's query is not to be trusted with ownership."""
         self._event: Event | None = None
 
     @property
@@ -43,11 +45,6 @@ class Reading:
         if self._event is None:
             self._event = build_event(self.fields)
         return self._event
-
-    @property
-    def stated_task_id(self) -> str | None:
-        """The task or job id that the body itself states; the URL's query is not to be trusted with ownership."""
-        return _stated(self.fields["raw"], self.fields["dialect"], _TASK_IDS)
 
 
 def read_payload(payload: Json, *, query: str = "") -> Reading:
@@ -63,9 +60,10 @@ def read_payload(payload: Json, *, query: str = "") -> Reading:
     fields["dialect"] = dialect = grammar.name if grammar else UNKNOWN
     fields["raw"] = payload
     sent = _sent(query) if query else {}
-    fields["task_id"] = _stated(payload, dialect, _TASK_IDS) or sent.get("task_id")
+    task_id = _stated(payload, dialect, _TASK_IDS)
+    fields["task_id"] = task_id or sent.get("task_id")
     fields["document_id"] = _stated(payload, dialect, _DOCUMENT_IDS) or sent.get("document_id")
-    return Reading(fields)
+    return Reading(fields, stated_task_id=task_id)
 
 
 def _stated(payload: Mapping[str, Any], dialect: str, keys: tuple[str, ...]) -> str | None:

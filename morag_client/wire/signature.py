@@ -55,12 +55,12 @@ def verify_signature(body: bytes, signature: str | bytes | None, secrets: Secret
 
 def verify_with_keys(body: bytes, signature: bytes, keys: Sequence[bytes]) -> None:
     """`verify_signature` for a header's bytes and keys that were checked before."""
-    problem = malformed(signature)
-    if problem is not None:
-        raise SignatureError(f"{HEADER} {problem}; expected sha256= and 64 lower-case hex digits")
     for key in keys:
         if _ALGORITHM.verify_signature(key, body, signature):
             return
+    problem = malformed(signature)
+    if problem is not None:
+        raise SignatureError(f"{HEADER} {problem}; expected sha256= and 64 lower-case hex digits")
     raise SignatureError(f"{HEADER} does not match: no configured secret signed these bytes")
 
 
