@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, Float, bindparam, case, delete, func, literal_column, or_, select, tuple_, update
+from sqlalchemy import ColumnElement, Float, bindparam, case, delete, func, literal_column, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from morag_client.inbox.database import Database
@@ -121,19 +121,20 @@ class Ownership:
             await self._write_numbers(connection, grants, waiting)
         return grants
 
-    async def settle(self, settlements: Sequence[Settlement], *, release: Iterable[bytes]) -> set[bytes]:
-        """Writes outcomes and gives back idle lanes, where the fence holds; the lanes that were lost are returned.
+    async def settle(self, settlements: Sequence[Settlement], *, release: Iterable[bytes]) -> set[tuple[bytes, int]]:
+        """Writes outcomes and gives back idle lanes, where the fence holds; the lanes and epochs that were lost.
 
         A lane is lost when its owner or epoch is no longer ours: nothing is written for it.
         """
-        epochs = {settlement.lane: settlement.epoch for settlement in settlements}
+        handled = {(settlement.lane, settlement.epoch) for settlement in settlements}
         async with self._database.writing() as connection:
-            mine = await self._still_mine(connection, epochs)
-            kept = [settlement for settlement in settlements if settlement.lane in mine]
+            lost = handled - await self._mine(connection, [lane for lane, _ in handled])
+            kept = [settlement for settlement in settlements if (settlement.lane, settlement.epoch) not in lost]
             await self._write_runs(connection, kept)
             await self._write_states(connection, kept)
-            await self._release(connection, [lane for lane in release if lane in mine or lane not in epochs])
-        return set(epochs) - mine
+            lost_lanes = {lane for lane, _ in lost} - {settlement.lane for settlement in kept}
+            await self._release(connection, [lane for lane in release if lane not in lost_lanes])
+        return lost
 
     async def _take(
         self, connection: AsyncConnection, lanes: Mapping[bytes, Sequence[Claimable]]
@@ -172,7 +173,7 @@ class Ownership:
         events = self._tables.events
         ids = [record.record_id for record in records]
         statement = select(events.c.id, events.c.sequence).where(events.c.id.in_(ids), events.c.state == STORED)
-        return dict((await connection.execute(statement)).tuples().all())
+        return {row.id: row.sequence for row in await connection.execute(statement)}
 
     async def _write_numbers(
         self, connection: AsyncConnection, grants: Sequence[Grant], had: Mapping[int, int | None]
@@ -194,17 +195,17 @@ class Ownership:
             [{"lane": lane, "number": number} for lane, number in newest.items()],
         )
 
-    async def _still_mine(self, connection: AsyncConnection, epochs: Mapping[bytes, int]) -> set[bytes]:
-        if not epochs:
+    async def _mine(self, connection: AsyncConnection, lanes: Sequence[bytes]) -> set[tuple[bytes, int]]:
+        if not lanes:
             return set()
         tasks = self._tables.tasks
         statement = (
-            select(tasks.c.key)
-            .where(tasks.c.owner == self._worker_id, tuple_(tasks.c.key, tasks.c.epoch).in_(list(epochs.items())))
+            select(tasks.c.key, tasks.c.epoch)
+            .where(tasks.c.owner == self._worker_id, tasks.c.key.in_(lanes))
             .order_by(tasks.c.key)
             .with_for_update()
         )
-        return set((await connection.execute(statement)).scalars())
+        return {(row.key, row.epoch) for row in await connection.execute(statement)}
 
     async def _write_runs(self, connection: AsyncConnection, settlements: Sequence[Settlement]) -> None:
         rows = [

@@ -101,8 +101,10 @@ class Queries:
         """How many records there are in each state."""
         events = self._tables.events
         async with self._inbox.timed(), self._database.reading() as connection:
-            rows = await connection.execute(select(events.c.state, func.count()).group_by(events.c.state))
-            return dict(rows.tuples().all())
+            rows = await connection.execute(
+                select(events.c.state, func.count().label("number")).group_by(events.c.state)
+            )
+            return {row.state: row.number for row in rows}
 
     async def reopen(self, record_id: int) -> list[str]:
         """Makes a record wait again for those of its handlers that have not succeeded; their names are returned.

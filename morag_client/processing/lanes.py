@@ -45,8 +45,13 @@ class Lanes:
         self.record_ids: set[int] = set()
         """The records that are in a lane or finished, but not settled."""
 
+    def __contains__(self, lane: bytes) -> bool:
+        return lane in self._lanes
+
     def put(self, grant: Grant, works: Sequence[Work]) -> None:
         """Adds records to a lane that was granted, in their order."""
+        if not works:
+            return
         lane = self._lanes.get(grant.lane)
         if lane is None or lane.epoch != grant.epoch:
             lane = self._lanes[grant.lane] = Lane(grant.lane, grant.epoch)
@@ -66,7 +71,7 @@ class Lanes:
                 left[lane.key] = left.get(lane.key, lane.unsettled) - 1
         return [key for key, count in left.items() if count == 0]
 
-    def settled(self, settlements: Sequence[Settlement], *, lost: set[bytes]) -> None:
+    def settled(self, settlements: Sequence[Settlement], *, lost: set[tuple[bytes, int]]) -> None:
         """Forgets settled records, and with a lost lane everything that waits in it."""
         for settlement in settlements:
             self.record_ids.discard(settlement.record_id)
@@ -74,7 +79,7 @@ class Lanes:
             if lane is None or lane.epoch != settlement.epoch:
                 continue
             lane.unsettled -= 1
-            if settlement.lane in lost:
+            if (lane.key, lane.epoch) in lost:
                 self._lose(lane)
             elif lane.unsettled == 0:
                 del self._lanes[lane.key]
@@ -120,6 +125,9 @@ class Lanes:
             await self._run(work, sequence, runs.append)
             failed = work.problem is not None or any(run.state == "failed" for run in runs)
             state = "failed" if failed else "handled"
+        except Exception:  # not a handler's, but ours: a record that nobody settles would hold up its task for ever
+            logger.exception("record %d could not be handled", work.record_id)
+            state = "failed"
         finally:
             # Where a shutdown cuts it off, the record still waits, but not for those handlers that are done.
             if runs or state != STORED:

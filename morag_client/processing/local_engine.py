@@ -115,8 +115,11 @@ class LocalEngine:
         async with self._ownership_lock:
             grants = await self._ownership.claim([work.claimable for work in wanted.values()])
             for grant in grants:
-                self._lanes.put(grant, [wanted.pop(record_id) for record_id in grant.sequences])
-        refused |= {work.claimable.lane for work in wanted.values()}
+                self._lanes.put(grant, [wanted[record_id] for record_id in grant.sequences])
+            idle = [grant.lane for grant in grants if grant.lane not in self._lanes]
+            if idle:  # somebody else settled what we wanted them for
+                await self._ownership.settle([], release=idle)
+        refused |= {work.claimable.lane for work in wanted.values()} - {grant.lane for grant in grants}
 
     async def _settle_all(self) -> None:
         pause = 0.0

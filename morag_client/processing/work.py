@@ -49,7 +49,7 @@ def work_of(record: Record) -> Work:
         except DeliveryRejected as error:
             problem = str(error)
     return Work(
-        claimable=Claimable(record.id, record.task_key, record.task_id, record.tenant, record.sequence),
+        claimable=Claimable(record.id, record.task_key, record.task_id, record.tenant),
         reading=reading,
         body=record.body or b"",
         received_at=record.received_at,

@@ -27,7 +27,7 @@ from morag_client.handlers.registry import Registry, default_registry
 from morag_client.inbox.database import locate
 from morag_client.inbox.ownership import Claimable
 from morag_client.inbox.queries import Record
-from morag_client.inbox.rows import Arrival, event_row, now
+from morag_client.inbox.rows import Arrival, EventRow, event_row, now
 from morag_client.processing.work import Work
 from morag_client.receiver.access import Access, Authorize
 from morag_client.receiver.asgi import Application
@@ -152,8 +152,9 @@ class Receiver:
             await runtime.inbox.quarantine(arrival, rejected)
             raise
         key = task_key(tenant=credentials.tenant, task_id=reading.stated_task_id)
-        note = _note(arrival, reading, key) if runtime.takes_work else None
-        stored = await runtime.inbox.record(arrival, event_row(arrival, reading, task_key=key), note)
+        row = event_row(arrival, reading, task_key=key)
+        note = _note(row, reading) if runtime.takes_work else None
+        stored = await runtime.inbox.record(arrival, row, note)
         return Receipt("received" if stored.is_new else "duplicate", stored.record_id, reading)
 
     async def records(self, *, limit: int = 50, state: str | None = None) -> list[Record]:
@@ -226,15 +227,15 @@ def _revealed(secrets: Sequence[SecretStr]) -> list[str]:
     return [secret.get_secret_value() for secret in secrets]
 
 
-def _note(arrival: Arrival, reading: Reading, key: bytes | None) -> Callable[[int], Work]:
+def _note(row: EventRow, reading: Reading) -> Callable[[int], Work]:
     """What the engine gets of a new record, once it has an id."""
 
     def work(record_id: int) -> Work:
         return Work(
-            claimable=Claimable(record_id, key, reading.fields["task_id"], arrival.tenant),
+            claimable=Claimable(record_id, row.task_key, row.task_id, row.tenant),
             reading=reading,
-            body=arrival.delivery.body,
-            received_at=arrival.received_at,
+            body=row.body,
+            received_at=row.received_at,
         )
 
     return work
