@@ -83,7 +83,7 @@ def event_row(arrival: Arrival, reading: Reading, *, task_key: bytes | None) -> 
     return EventRow(
         identity=arrival.identity,
         task_id=clean(stated("task_id"), ID_LENGTH),
-        event_type=guide_event_type(name)[:NAME_LENGTH],
+        event_type=_event_type(name),
         step=clean(stated("step"), ID_LENGTH),
         status=clean(stated("status"), ID_LENGTH),
         progress_percent=stated("progress"),
@@ -153,6 +153,11 @@ def _stated_data(raw: Any, dialect: str) -> str | None:
         raw = as_object(raw.get("data"))
     data = raw.get("data")
     return to_json(data).decode() if isinstance(data, dict) else None
+
+
+@lru_cache(maxsize=256)
+def _event_type(name: str) -> str:
+    return guide_event_type(name)[:NAME_LENGTH]
 
 
 @lru_cache(maxsize=64)

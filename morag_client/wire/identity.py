@@ -15,24 +15,21 @@ def delivery_identity(*, tenant: str, body: bytes, claims: str = "", query: str 
     `query` is None where a signature is configured: signatures do not cover the query, so a replay with
     `?x=1` would pass as new. The path never counts.
     """
-    return _hash(b"delivery", tenant.encode(), body, claims.encode(), None if query is None else query.encode())
+    return _hash(b"delivery", tenant, claims, "" if query is None else f"?{query}", body)
 
 
 def task_key(*, tenant: str, task_id: str | None, ref: str | None = None) -> bytes | None:
     """The 16-byte key of the task an event belongs to, by the body's task id, else the signed reference, else None."""
     if task_id is not None:
-        return _hash(b"task", tenant.encode(), task_id.encode())
+        return _hash(b"task", tenant, "", "", task_id.encode())
     if ref is not None:
-        return _hash(b"ref", tenant.encode(), ref.encode())
+        return _hash(b"ref", tenant, "", "", ref.encode())
     return None
 
 
-def _hash(*parts: bytes | None) -> bytes:
-    digest = hashlib.blake2b(digest_size=SIZE)
-    for part in parts:
-        if part is None:
-            digest.update(b"-")
-        else:
-            digest.update(b"%d:" % len(part))
-            digest.update(part)
-    return digest.digest()
+def _hash(kind: bytes, first: str, second: str, third: str, last: bytes) -> bytes:
+    # Every part but the last says how long it is, so that no two lists of parts read the same. In one piece, since
+    # this runs twice for every delivery, and feeding the hash part by part takes twice the time.
+    a, b, c = first.encode(), second.encode(), third.encode()
+    framed = b"%b:%d:%b%d:%b%d:%b%b" % (kind, len(a), a, len(b), b, len(c), c, last)
+    return hashlib.blake2b(framed, digest_size=SIZE).digest()
