@@ -33,8 +33,12 @@ class Inbox:
         self._insertion: SqliteInsertion | None = None
 
     async def open(self) -> None:
-        """Brings the tables up to date. Raises ConfigurationError or InboxUnavailable."""
-        await schema.upgrade(self.database)
+        """Brings the tables up to date. Raises ConfigurationError or InboxUnavailable, leaving nothing open."""
+        try:
+            await schema.upgrade(self.database)
+        except BaseException:
+            await self.database.close()
+            raise
         self._insertion = SqliteInsertion(self.database)
         self._writer = GroupCommit(self._insertion, on_stored=self._on_stored, timeout=self._timeout)
 
