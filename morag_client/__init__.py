@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from morag_client.errors import (
         ApiError as ApiError,
         AuthenticationError as AuthenticationError,
+        BodyTimeout as BodyTimeout,
         BodyTooLarge as BodyTooLarge,
         ConfigurationError as ConfigurationError,
         DeliveryRejected as DeliveryRejected,
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
         InvalidPayload as InvalidPayload,
         MalformedBody as MalformedBody,
         MoragError as MoragError,
+        MoragWarning as MoragWarning,
         RecordNotFound as RecordNotFound,
         SignatureError as SignatureError,
         UnsupportedBody as UnsupportedBody,
@@ -115,8 +117,9 @@ else:
         "verify_signature": "morag_client.wire.signature",
         "validate_webhook": "morag_client.wire.validation",
         **dict.fromkeys(
-            """ApiError AuthenticationError BodyTooLarge ConfigurationError DeliveryRejected InboxError InboxUnavailable
-            InvalidPayload MalformedBody MoragError RecordNotFound SignatureError UnsupportedBody""".split(),
+            """ApiError AuthenticationError BodyTimeout BodyTooLarge ConfigurationError DeliveryRejected InboxError
+            InboxUnavailable InvalidPayload MalformedBody MoragError MoragWarning RecordNotFound SignatureError
+            UnsupportedBody""".split(),
             _ERRORS,
         ),
         **dict.fromkeys(

@@ -162,4 +162,4 @@ def _event_type(name: str) -> str:
 
 @lru_cache(maxsize=64)
 def _bounded_path(path: str) -> str:
-    return quote(path, safe="/%:@!$&'()*+,;=~-._")[:_TEXT_LENGTH]
+    return quote(path, safe="/%:@!$&'()*+,;=~-._", errors="replace")[:_TEXT_LENGTH]

@@ -1,0 +1,238 @@
+"""SQLite as an inbox: really on the disk, one writer, and never for longer than the sender waits."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import deliveries
+import inboxes
+import pytest
+
+from morag_client.errors import DeliveryRejected, InboxUnavailable
+from morag_client.inbox.inbox import Inbox
+from morag_client.inbox.queries import Queries
+
+HERE = Path(__file__).parent
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "inbox.db"
+
+
+@pytest.fixture
+async def inbox(path: Path) -> AsyncIterator[Inbox]:
+    async with inboxes.opened(f"sqlite:///{path}") as opened:
+        yield opened
+
+
+@pytest.fixture
+def lock(inbox: Inbox, path: Path) -> Iterator[sqlite3.Connection]:
+    """Another process's connection, as it were; what it begins keeps everybody else from writing."""
+    connection = sqlite3.connect(path, isolation_level=None)
+    yield connection
+    connection.close()
+
+
+async def on_inserting_connection(inbox: Inbox, ask: Callable[[sqlite3.Connection], Any]) -> Any:
+    loop = asyncio.get_running_loop()
+    answer: asyncio.Future[Any] = loop.create_future()
+    insertion = inbox._insertion
+    insertion._jobs.put(lambda: loop.call_soon_threadsafe(answer.set_result, ask(insertion._connection)))
+    return await answer
+
+
+async def test_the_pragmas_in_force_where_deliveries_are_inserted(inbox: Inbox) -> None:
+    await inboxes.record(inbox, deliveries.task_body())
+
+    def pragmas(connection: sqlite3.Connection) -> list[Any]:
+        names = ("journal_mode", "synchronous", "busy_timeout", "foreign_keys", "wal_autocheckpoint")
+        return [connection.execute(f"PRAGMA {name}").fetchone()[0] for name in names]
+
+    assert await on_inserting_connection(inbox, pragmas) == ["wal", 2, 2500, 1, 8000]
+
+
+async def test_the_pragmas_in_force_where_outcomes_are_written(inbox: Inbox) -> None:
+    async with inbox.database.writing() as connection:
+        for name, value in (("journal_mode", "wal"), ("synchronous", 2), ("busy_timeout", 2500), ("foreign_keys", 1)):
+            assert (await connection.exec_driver_sql(f"PRAGMA {name}")).scalar() == value
+
+
+PROGRAM = """
+import asyncio, sys
+sys.path.insert(0, sys.argv[1])
+import deliveries, inboxes
+
+async def main():
+    async with inboxes.opened(sys.argv[2]) as inbox:
+        await inboxes.record(inbox, deliveries.task_body())
+        sys.stderr.write("MARK\\n")
+        for _ in range(20):
+            await inboxes.record(inbox, deliveries.task_body())
+        sys.stderr.write("MARK\\n")
+        await asyncio.gather(*(inboxes.record(inbox, deliveries.task_body()) for _ in range(200)))
+        sys.stderr.write("MARK\\n")
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.skipif(
+    not (shutil.which("cc") and sys.platform == "linux"), reason="needs a C compiler to see the system's calls"
+)
+def test_each_commit_waits_for_the_disk(path: Path, tmp_path: Path) -> None:
+    shim = tmp_path / "syncs.so"
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", shim, HERE / "syncs.c", "-ldl"], check=True)
+
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, str(Path(inboxes.__file__).parent), f"sqlite:///{path}"],
+        env={**os.environ, "LD_PRELOAD": str(shim)},
+        capture_output=True,
+        text=True,
+        timeout=40,
+        check=True,
+    )
+
+    _, singly, together, _ = done.stderr.split("MARK\n")
+    assert singly.count(f"sync {path}-wal\n") == 20
+    assert 1 <= together.count(f"sync {path}-wal\n") < 20
+
+
+async def test_a_database_that_is_busy_is_unavailable_in_time_and_recovers(
+    inbox: Inbox, lock: sqlite3.Connection
+) -> None:
+    lock.execute("BEGIN IMMEDIATE")
+    body, misfit = deliveries.task_body(), b"misfit"
+    began = time.monotonic()
+
+    inserting, quarantining = await asyncio.gather(
+        inboxes.record(inbox, body), inboxes.quarantine(inbox, misfit, "x"), return_exceptions=True
+    )
+
+    assert 2 < time.monotonic() - began < 3.5
+    assert isinstance(inserting, InboxUnavailable)
+    assert isinstance(quarantining, InboxUnavailable)
+    lock.execute("ROLLBACK")
+    await inboxes.record(inbox, body)  # which may have been stored meanwhile: then this is a duplicate
+    await inboxes.quarantine(inbox, misfit, "x")
+    assert len(await inboxes.rows_of(inbox, "events", "id")) == 1
+    assert len(await inboxes.rows_of(inbox, "quarantine", "id")) == 1
+
+
+async def test_those_who_wait_behind_a_busy_commit_are_told_in_time_too(path: Path, tmp_path: Path) -> None:
+    async with inboxes.opened(f"sqlite:///{path}", commit_timeout=0.3) as inbox:
+        lock = sqlite3.connect(path, isolation_level=None)
+        lock.execute("BEGIN IMMEDIATE")
+        first = asyncio.create_task(inboxes.record(inbox, deliveries.task_body()))
+        await asyncio.sleep(0.1)
+        began = time.monotonic()
+
+        with pytest.raises(InboxUnavailable, match=r"within 0\.3 s"):
+            await inboxes.record(inbox, deliveries.task_body())
+
+        assert 0.25 < time.monotonic() - began < 0.5
+        with pytest.raises(InboxUnavailable):
+            await first
+        lock.execute("ROLLBACK")
+        lock.close()
+        # It was told that it failed; what is stored of it all the same makes its repetition a duplicate.
+        async with asyncio.timeout(3):
+            while len(await inboxes.rows_of(inbox, "events", "id")) < 2:  # noqa: ASYNC110  # nobody tells
+                await asyncio.sleep(0.02)
+
+
+async def test_one_row_that_is_refused_does_not_keep_the_others_out(inbox: Inbox, lock: sqlite3.Connection) -> None:
+    lock.execute(
+        "CREATE TRIGGER no BEFORE INSERT ON webhook_events WHEN NEW.task_id = 'task-20'"
+        " BEGIN SELECT RAISE(ABORT, 'not this one'); END"
+    )
+    bodies = [deliveries.task_body(f"task-{number}") for number in range(64)]
+
+    results = await asyncio.gather(*(inboxes.record(inbox, body) for body in bodies), return_exceptions=True)
+
+    refused = results.pop(20)
+    assert isinstance(refused, DeliveryRejected)
+    assert "not this one" in str(refused)
+    assert [result.is_new for result in results] == [True] * 63
+    assert len({result.record_id for result in results}) == 63
+    assert len(await inboxes.rows_of(inbox, "events", "id")) == 63
+    [row] = await inboxes.rows_of(inbox, "quarantine", "id, body, problems")
+    assert row.body == bodies[20]
+    assert "not this one" in row.problems
+
+
+async def test_a_refused_row_is_told_of_new_records_in_order(path: Path, tmp_path: Path) -> None:
+    told: list[int] = []
+    async with inboxes.opened(f"sqlite:///{path}", on_stored=lambda record_id, _: told.append(record_id)) as inbox:
+        async with inbox.database.writing() as connection:
+            await connection.exec_driver_sql(
+                "CREATE TRIGGER no BEFORE INSERT ON webhook_events WHEN NEW.task_id = 'bad'"
+                " BEGIN SELECT RAISE(ABORT, 'not this one'); END"
+            )
+        bodies = [deliveries.task_body("bad" if number % 7 == 3 else "good") for number in range(100)]
+        await asyncio.gather(*(inboxes.record(inbox, body, note=1) for body in bodies), return_exceptions=True)
+
+    assert told == list(range(1, 87))
+
+
+async def test_batches_of_new_and_known_rows_of_every_size(inbox: Inbox) -> None:
+    known: dict[bytes, int] = {}
+    for size in (1, 2, 3, 63, 64, 65, 200):
+        old = list(known)[: size // 2]
+        bodies = [*old, *(deliveries.task_body() for _ in range(size - len(old)))]
+        bodies = bodies[::2] + bodies[1::2]
+
+        stored = await asyncio.gather(*(inboxes.record(inbox, body) for body in bodies))
+
+        for body, one in zip(bodies, stored, strict=True):
+            assert one.is_new is (body not in known)
+            assert known.setdefault(body, one.record_id) == one.record_id
+    assert sorted(known.values()) == list(range(1, len(known) + 1))
+    records = {record.id: record.body for record in await Queries(inbox).newest(limit=1000)}
+    assert records == {record_id: body for body, record_id in known.items()}
+
+
+async def test_what_waits_is_bounded_in_bytes(path: Path) -> None:
+    async with inboxes.opened(f"sqlite:///{path}", commit_timeout=0.5) as inbox:
+        lock = sqlite3.connect(path, isolation_level=None)
+        lock.execute("BEGIN IMMEDIATE")
+        padding = b" " * 30_000_000
+        rows = [inboxes.row(deliveries.task_body())._replace(body=padding) for _ in range(12)]
+        tasks = [asyncio.create_task(inbox._writer.record(row)) for row in rows]
+
+        done, _ = await asyncio.wait(tasks, timeout=0.2)
+
+        assert 1 <= len(done) <= 3
+        for task in done:
+            with pytest.raises(InboxUnavailable, match="too many deliveries wait"):
+                task.result()
+        lock.execute("ROLLBACK")
+        lock.close()
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+    assert not [result for result in results if not isinstance(result, InboxUnavailable) and not result.is_new]
+
+
+async def test_what_waits_is_bounded_in_rows(inbox: Inbox, lock: sqlite3.Connection) -> None:
+    lock.execute("BEGIN IMMEDIATE")
+    row = inboxes.row(deliveries.task_body())
+    rows = [row._replace(identity=number.to_bytes(16)) for number in range(20_500)]
+    tasks = [asyncio.create_task(inbox._writer.record(row)) for row in rows]
+
+    done, _ = await asyncio.wait(tasks, timeout=0.2)
+    for task in tasks[:-1]:
+        task.cancel()
+    lock.execute("ROLLBACK")
+
+    assert 100 <= len(done) <= 500
+    with pytest.raises(InboxUnavailable, match="too many deliveries wait"):
+        await tasks[-1]
+    await asyncio.gather(*tasks, return_exceptions=True)
