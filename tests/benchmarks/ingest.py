@@ -27,19 +27,10 @@ def main() -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
     try:
-        check_machine()
-        bodies = prepare_bodies(options.bodies or BODIES_PER_SECOND * options.slice * (options.pairs + 1))
+        report = compare(options)
     except Unmeasurable as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
-    peers = [peer for peer in (*PEERS, NOISE) if options.only in peer.name and (peer is not NOISE or options.noise)]
-    report: dict[str, Any] = {
-        "receiver": RECEIVER_STORES,
-        "machine": describe_machine(),
-        **{name: getattr(options, name) for name in ("connections", "pairs", "slice")},
-        "results": [measure(peer, bodies=bodies, options=options) for peer in peers],
-    }
-    report["passed"] = all(result["passed"] for result in report["results"])
     if options.json:
         print(json.dumps(report))
     else:
@@ -59,6 +50,25 @@ def read_options() -> argparse.Namespace:
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     return parser.parse_args()
+
+
+def compare(options: argparse.Namespace) -> dict[str, Any]:
+    """All comparisons, one after the other. Raises Unmeasurable."""
+    wanted = (*PEERS, NOISE) if options.noise else PEERS
+    peers = [peer for peer in wanted if options.only in peer.name]
+    if not peers:
+        raise Unmeasurable(f"no peer is named like {options.only!r}: {', '.join(peer.name for peer in wanted)}")
+    check_machine()
+    machine = describe_machine()
+    bodies = prepare_bodies(options.bodies or BODIES_PER_SECOND * options.slice * (options.pairs + 1))
+    results = [measure(peer, bodies=bodies, options=options) for peer in peers]
+    return {
+        "receiver": RECEIVER_STORES,
+        "machine": machine,
+        **{name: getattr(options, name) for name in ("connections", "pairs", "slice")},
+        "results": results,
+        "passed": all(result["passed"] for result in results),
+    }
 
 
 def measure(peer: Peer, *, bodies: Bodies, options: argparse.Namespace) -> dict[str, Any]:

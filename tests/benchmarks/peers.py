@@ -24,7 +24,7 @@ def _uvicorn(application: str) -> str:
 
 
 def _gunicorn(application: str) -> str:
-    # One worker, as everywhere here. Its threads share the waiting for the disk, but SQLite lets one at a time write.
+    # One worker, as everywhere here. How many threads makes no difference that can be measured: SQLite has one writer.
     return (
         f"{_quoted(_BIN / 'gunicorn')} --bind 127.0.0.1:{{port}} --workers 1 --worker-class gthread --threads 4"
         f" --log-level warning --pythonpath {_quoted(_FOLDER)} {application}"
