@@ -85,6 +85,8 @@ def _settle(future: asyncio.Future[Any], result: Any, error: BaseException | Non
         future.set_result(result)
     elif isinstance(error, (StopIteration, KeyboardInterrupt, GeneratorExit)):
         # A future refuses the first; the others would end the event loop or mean something else to whoever waits.
-        future.set_exception(RuntimeError(f"the handler raised {error!r}"))
+        told = RuntimeError(f"the handler raised {error!r}")
+        told.__cause__ = error
+        future.set_exception(told)
     else:
         future.set_exception(error)
