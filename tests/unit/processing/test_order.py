@@ -1,0 +1,216 @@
+"""A task's events start in the order of their arrival; tasks run side by side, bounded."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import sqlite3
+import threading
+import time
+from collections import defaultdict
+from pathlib import Path
+
+import deliveries
+import pytest
+import receiving
+
+from morag_client import Context, Event, Registry
+from morag_client.inbox.database import locate
+from morag_client.inbox.inbox import Inbox
+from morag_client.inbox.ownership import Claimable, Ownership
+from morag_client.inbox.queries import Queries
+
+TASKS = [f"task-{number}" for number in range(12)]
+
+
+class Journal:
+    """What started and ended, of which task, as it happened."""
+
+    def __init__(self) -> None:
+        self.started: dict[str, list[int]] = defaultdict(list)
+        self.sequences: dict[str, list[int | None]] = defaultdict(list)
+        self.running: set[str] = set()
+        self.most = 0
+        self.overlaps = 0
+        self._lock = threading.Lock()
+
+    @property
+    def count(self) -> int:
+        return sum(len(ids) for ids in self.started.values())
+
+    def begin(self, event: Event, context: Context) -> None:
+        with self._lock:
+            self.overlaps += event.task_id in self.running
+            self.running.add(event.task_id)
+            self.most = max(self.most, len(self.running))
+            self.started[event.task_id].append(context.record_id)
+            self.sequences[event.task_id].append(context.sequence)
+
+    def end(self, event: Event) -> None:
+        with self._lock:
+            self.running.discard(event.task_id)
+
+    def registry(self, *, is_async: bool, slowness: float = 0.0) -> Registry:
+        registry = Registry()
+
+        async def later(event: Event, context: Context) -> None:
+            self.begin(event, context)
+            await asyncio.sleep(random.random() * slowness)  # noqa: S311
+            self.end(event)
+
+        def plain(event: Event, context: Context) -> None:
+            self.begin(event, context)
+            time.sleep(random.random() * slowness)  # noqa: S311
+            self.end(event)
+
+        registry.on("*", name="journal")(later if is_async else plain)
+        return registry
+
+    def assert_in_order(self, tasks: list[str], *, each: int) -> None:
+        assert self.started.keys() == set(tasks)
+        assert self.overlaps == 0
+        for task in tasks:
+            assert len(self.started[task]) == each
+            assert self.started[task] == sorted(set(self.started[task]))
+            assert self.sequences[task] == list(range(1, each + 1))
+
+
+def bodies(each: int, tasks: list[str]) -> list[bytes]:
+    return [deliveries.step_body(task) for _ in range(each) for task in tasks]
+
+
+@pytest.mark.parametrize("is_async", [True, False])
+async def test_the_events_of_a_task_start_in_order_and_tasks_run_side_by_side(tmp_path: Path, is_async: bool) -> None:
+    journal = Journal()
+
+    async with receiving.working(tmp_path, journal.registry(is_async=is_async, slowness=0.01)) as receiver:
+        await receiving.send_at_once(receiver, *bodies(15, TASKS))
+        await receiver.idle()
+
+    journal.assert_in_order(TASKS, each=15)
+    assert journal.most > 3
+
+
+async def test_a_slow_task_does_not_hold_up_another(tmp_path: Path) -> None:
+    registry, let_go, seen = Registry(), asyncio.Event(), []
+
+    @registry.on("*", name="1")
+    async def handle(event: Event) -> None:
+        if event.task_id == "slow":
+            await let_go.wait()
+        seen.append(event.task_id)
+
+    async with receiving.working(tmp_path, registry) as receiver:
+        await receiving.send(receiver, deliveries.step_body("slow"), deliveries.step_body("quick"))
+        await receiving.until(lambda: seen == ["quick"])
+        let_go.set()
+        await receiver.idle()
+
+    assert seen == ["quick", "slow"]
+
+
+async def test_no_more_tasks_run_at_once_than_allowed(tmp_path: Path) -> None:
+    journal = Journal()
+
+    async with receiving.working(tmp_path, journal.registry(is_async=True, slowness=0.01), concurrency=3) as receiver:
+        await receiving.send_at_once(receiver, *bodies(4, TASKS))
+        await receiver.idle()
+
+    journal.assert_in_order(TASKS, each=4)
+    assert journal.most == 3
+
+
+async def test_what_an_earlier_process_left_is_handled_in_order_however_much_it_is(tmp_path: Path) -> None:
+    journal = Journal()
+    async with receiving.working(tmp_path) as receiver:  # without handlers: stored only
+        await receiving.send_at_once(receiver, *bodies(100, TASKS))
+
+    async with receiving.working(tmp_path, journal.registry(is_async=True)) as receiver:
+        more = asyncio.create_task(receiving.send_at_once(receiver, *bodies(3, TASKS)))
+        await more
+        await receiver.idle()
+
+        assert await receiver.records(state="stored") == []
+    journal.assert_in_order(TASKS, each=103)
+
+
+async def test_two_workers_on_one_database_share_the_work_and_do_none_of_it_twice(tmp_path: Path) -> None:
+    journal = Journal()
+
+    async with (
+        receiving.working(tmp_path, journal.registry(is_async=True, slowness=0.003)) as one,
+        receiving.working(tmp_path, journal.registry(is_async=True, slowness=0.003)) as other,
+    ):
+        for part in range(8):
+            await asyncio.gather(
+                receiving.send_at_once(one, *bodies(3, TASKS)), receiving.send_at_once(other, *bodies(2, TASKS))
+            )
+            # Both look behind their cursors all the time, while the other settles what they have just read.
+            for _ in range(5):
+                one._lifecycle._runtime.engine.look_again()
+                other._lifecycle._runtime.engine.look_again()
+                await asyncio.sleep(0.005 * part)
+        await receiving.until(lambda: journal.count >= 8 * 5 * len(TASKS))
+        await one.idle()
+        await other.idle()
+        assert await one.records(state="stored") == []
+
+    journal.assert_in_order(TASKS, each=8 * 5)
+
+
+async def abandoned(url: str, body: bytes) -> None:
+    """A record that a worker claimed which was killed at once."""
+    inbox = Inbox(locate(url), commit_timeout=3.0, on_stored=lambda *_: None)
+    await inbox.open()
+    ownership = Ownership(inbox.database, worker_id="killed", lease=1.0)
+    await ownership.beat(hostname="gone", pid=1)
+    [record] = await Queries(inbox).newest(limit=1)
+    assert record.body == body
+    assert await ownership.claim([Claimable(record.id, record.task_key, record.task_id, record.tenant)])
+    await inbox.close()
+
+
+@pytest.mark.parametrize("is_busy", [True, False])
+async def test_what_a_killed_worker_held_is_taken_over_after_the_lease(tmp_path: Path, is_busy: bool) -> None:
+    journal, body = Journal(), deliveries.step_body("left")
+    async with receiving.working(tmp_path) as receiver:
+        await receiving.send(receiver, body)
+        await abandoned(receiving.url_of(tmp_path), body)
+
+    async with receiving.working(tmp_path, journal.registry(is_async=True), lease=1.0) as receiver:
+        began = time.monotonic()
+        # A later event of that task must not overtake the one that is held, nor may steady traffic keep us from it.
+        await receiving.send(receiver, deliveries.step_body("left"))
+        while "left" not in journal.started:
+            assert time.monotonic() < began + 5
+            if is_busy:
+                await receiving.send(receiver, deliveries.step_body("another"))
+            await asyncio.sleep(0.02)
+        assert time.monotonic() > began + 0.5
+        await receiver.idle()
+
+    assert journal.started["left"] == [1, 2]
+    assert journal.sequences["left"] == [1, 2]
+
+
+async def test_a_database_that_is_busy_for_a_while_loses_no_outcome(tmp_path: Path) -> None:
+    journal, holds = Journal(), asyncio.Event()
+    registry = journal.registry(is_async=True)
+
+    @registry.on("*", name="waits")
+    async def wait(event: Event) -> None:
+        await holds.wait()
+
+    async with receiving.working(tmp_path, registry) as receiver:
+        await receiving.send(receiver, *bodies(1, TASKS))
+        await receiving.until(lambda: journal.count == len(TASKS))
+        lock = sqlite3.connect(tmp_path / "inbox.db", isolation_level=None)
+        lock.execute("BEGIN IMMEDIATE")
+        holds.set()
+        await asyncio.sleep(2.8)  # longer than anything here waits for a lock
+        lock.execute("ROLLBACK")
+        lock.close()
+        await receiver.idle()
+
+        assert {record.state for record in await receiver.records()} == {"handled"}
+    journal.assert_in_order(TASKS, each=1)
