@@ -79,7 +79,8 @@ def demo(
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(1) from None
     except KeyboardInterrupt:
-        console.print("\nStopped.")
+        # Not by the console, which the interrupt may have caught in the middle of a line.
+        typer.echo("\nStopped.")
         raise typer.Exit(1 if once else 0) from None
     if not outcome.complete:
         raise typer.Exit(1)

@@ -36,6 +36,8 @@ def _sends(call: Callable[P, Call]) -> Callable[Concatenate[Emitter, P], bool]:
         return emitter.carry_out(call(*args, **kwargs))
 
     functools.update_wrapper(send, call)
+    send.__name__ = f"send_{call.__name__}"
+    send.__qualname__ = f"Emitter.{send.__name__}"
     return send
 
 

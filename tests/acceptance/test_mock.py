@@ -189,13 +189,18 @@ def test_a_slow_task_shows_its_progress_on_the_way() -> None:
 
 
 def test_stopping_gives_up_what_still_runs() -> None:
-    before = threading.active_count()
-    with MockMorag(speed=10) as mock, httpx2.Client(base_url=mock.url, headers=KEY) as http:
-        submit(http)
-        began = time.monotonic()
+    with Recorder() as recorder:
+        with MockMorag(speed=10) as mock, httpx2.Client(base_url=mock.url, headers=KEY) as http:
+            submit(http, webhook_url=recorder.url)
+            while len(mock.deliveries) < 2:
+                time.sleep(0.01)
+            began = time.monotonic()
+        took = time.monotonic() - began
 
-    assert time.monotonic() - began < 5
-    assert threading.active_count() == before
+    assert took < 5
+    assert names(recorder.payloads) == ["task_started", "markdown_conversion started"]
+    assert [result.event for result in mock.deliveries] == ["task.started", "markdown_conversion.started"]
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("mock task")]
 
 
 def test_many_tasks_side_by_side(mock: MockMorag, http: httpx2.Client) -> None:

@@ -17,6 +17,7 @@ from morag_client.api.client import MoragClient
 from morag_client.cli.demo.handlers import Note
 from morag_client.cli.demo.screen import Lines, Screen, screen_for
 from morag_client.cli.demo.servers import Servers
+from morag_client.errors import MoragError
 from morag_client.events.names import is_final
 from morag_client.events.types import Event
 from morag_client.testing.mock.server import DEFAULT_API_KEY
@@ -24,7 +25,7 @@ from morag_client.testing.mock.server import DEFAULT_API_KEY
 EVENTS: Final = 14
 """What the guide's sequence has."""
 
-_SILENCE_SECONDS: Final = 120.0
+_SILENCE_SECONDS: Final = 10.0
 _SETTLE_SECONDS: Final = 10.0
 
 Told = queue.SimpleQueue[Event | Note]
@@ -66,10 +67,10 @@ class Session:
         self._introduce(document)
         with MoragClient(base_url=self.servers.morag_url, api_key=DEFAULT_API_KEY) as client:
             task_id = client.ingest_file(document, webhook_url=self.servers.webhook_url).task_id
-        with screen_for(self.console) as screen:
-            last = self._follow(task_id, screen)
-            records = self._settled(task_id, ended=last is not None)
-            self._drain(screen)
+            with screen_for(self.console) as screen:
+                last = self._follow(task_id, screen, client)
+                records = self._settled(task_id, ended=last is not None)
+                self._drain(screen)
         outcome = Outcome(last, records)
         self._sum_up(outcome)
         return outcome
@@ -117,13 +118,17 @@ class Session:
         for name, value in rows:
             self._line(Text.assemble(("  " + f"{name:<12}", "dim"), value))
 
-    def _follow(self, task_id: str, screen: Screen) -> Event | None:
-        """Shows a task's events up to its last; None where MoRAG fell silent before."""
+    def _follow(self, task_id: str, screen: Screen, client: MoragClient) -> Event | None:
+        """Shows a task's events up to its last; None where MoRAG is done and the last did not come."""
+        ended = False
         while True:
             try:
                 item = self.told.get(timeout=_SILENCE_SECONDS)
             except queue.Empty:
-                return None
+                if ended:
+                    return None
+                ended = client.status(task_id).completed_at is not None
+                continue
             if isinstance(item, Note) or item.task_id == task_id:
                 _put(screen, item)
             if not isinstance(item, Note) and item.task_id == task_id and is_final(item.name):
@@ -142,8 +147,11 @@ class Session:
     def _stored(self) -> list[dict[str, Any]]:
         # A proxy from the environment could not reach this machine's own ports.
         direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        with direct.open(f"{self.servers.receiver_url}/api/events?limit=1000", timeout=10) as answer:
-            events: list[dict[str, Any]] = json.load(answer)["events"]
+        try:
+            with direct.open(f"{self.servers.receiver_url}/api/events?limit=1000", timeout=10) as answer:
+                events: list[dict[str, Any]] = json.load(answer)["events"]
+        except OSError as error:
+            raise MoragError(f"the receiver does not show what it stored: {error}") from error
         return events
 
     def _drain(self, screen: Screen) -> None:
