@@ -15,8 +15,8 @@ from morag_client.api import endpoints
 from morag_client.api.answers import read_answer
 from morag_client.api.endpoints import Answer, Endpoint
 from morag_client.api.models import Submission, TaskHistory, TaskStatus
-from morag_client.api.transport import DIRECT, require_url, without_credentials
-from morag_client.errors import ApiError, ConfigurationError
+from morag_client.api.transport import DIRECT, require_token, require_url, without_credentials
+from morag_client.errors import ApiError
 
 DEFAULT_URL: Final = "http://localhost:8000"
 
@@ -38,7 +38,7 @@ class MoragClient:
         )
         key = api_key or os.environ.get("MORAG_API_KEY")
         self._shown_url = without_credentials(url)
-        headers = {} if not key else {"Authorization": f"Bearer {_checked_key(key)}"}
+        headers = {} if not key else {"Authorization": f"Bearer {require_token(key, name='API key')}"}
         self._http = httpx2.Client(base_url=url, headers=headers, timeout=timeout_seconds, mounts=DIRECT)
 
     def __repr__(self) -> str:
@@ -98,10 +98,3 @@ class MoragClient:
                     "is it running? Set base_url= or MORAG_API_URL to where it is"
                 ) from error
         return read_answer(endpoint, status_code=response.status_code, body=response.content)
-
-
-def _checked_key(key: str) -> str:
-    """The key. Raises ConfigurationError, without showing it, for one that no header can carry."""
-    if not key.isascii() or not key.isprintable() or " " in key:
-        raise ConfigurationError("the API key holds a blank, a line end or another character that no header can carry")
-    return key

@@ -91,9 +91,11 @@ class _Report:
         self._answers = 0
 
     def __call__(self, result: DeliveryResult) -> None:
+        from morag_client.api.transport import without_credentials  # noqa: PLC0415
+
         typer.echo(json.dumps(_described(result)) if self._as_json else _line(result))
         if result.status_code is None and not self._answers:
-            typer.echo(f"error: nobody answers at {self._url}: is the receiver running?", err=True)
+            typer.echo(f"error: nobody answers at {without_credentials(self._url)}: is the receiver running?", err=True)
             raise typer.Exit(1)
         self._answers += 1
 

@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Self
 from uuid import uuid4
 
-from morag_client.api.transport import require_url
+from morag_client.api.transport import require_token, require_url
 from morag_client.errors import ConfigurationError
 from morag_client.events.types import Dialect
 from morag_client.testing import calls
@@ -25,7 +25,6 @@ from morag_client.testing.posting import OnRetry, Poster
 from morag_client.testing.sample import sample_document
 from morag_client.testing.senders import Manners, sender_of
 from morag_client.testing.wording import failing_step, say
-from morag_client.wire.authentication import bearer_keys
 from morag_client.wire.signature import Secret, secret_keys
 
 P = ParamSpec("P")
@@ -67,7 +66,7 @@ class Emitter:
         if secret is not None:
             secret_keys([secret])
         if bearer_token is not None:
-            bearer_keys([bearer_token])
+            require_token(bearer_token, name="bearer token")
         self._webhook_url = None if webhook_url is None else _checked(webhook_url)
         self._secret, self._bearer_token, self._dialect = secret, bearer_token, dialect
         self._manners = Manners(timeout_seconds=timeout_seconds, max_retries=max_retries, retry_delay=retry_delay)

@@ -203,6 +203,10 @@ def test_a_delivery_that_fails_does_not_stop_the_rest() -> None:
     [
         ({"secret": " "}, "blank"),
         ({"bearer_token": ""}, "blank"),
+        ({"bearer_token": "line\nend"}, "no header can carry"),
+        ({"webhook_url": "http://a..b/"}, "http://host:port"),
+        ({"webhook_url": "http://x:99999/"}, "http://host:port"),
+        ({"webhook_url": "http://x/\x00"}, "http://host:port"),
         ({"webhook_url": "localhost:8001/webhook"}, "http://host:port"),
         ({"webhook_url": "http://"}, "http://host:port"),
         ({"max_retries": -1}, "retries"),
