@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import shutil
+import sqlite3
 import tempfile
 import warnings
 import weakref
@@ -45,7 +46,8 @@ class Database:
         self.location = location
         self.prefix = prefix
         self.tables: Tables = make_tables(prefix)
-        self.engine: AsyncEngine = create_async_engine(location.url)
+        arguments = {"factory": _Connection} if self.is_sqlite else {}
+        self.engine: AsyncEngine = create_async_engine(location.url, connect_args=arguments)
         # SQLite has one writer; who waits here waits fairly, and not in the busy handler's naps.
         self.write_lock = asyncio.Lock()
         if self.is_sqlite:
@@ -101,6 +103,19 @@ class Database:
 
     async def close(self) -> None:
         await self.engine.dispose()
+
+
+class _Connection(sqlite3.Connection):
+    """A connection that holds no lock once it is closed.
+
+    SQLite keeps a closed connection, with its transaction, for as long as there is a statement of it; where a task is
+    cancelled in the middle of one, that is as long as anybody keeps the traceback.
+    """
+
+    def close(self) -> None:
+        if self.in_transaction:
+            self.rollback()
+        super().close()
 
 
 def locate(given: str | None) -> Location:

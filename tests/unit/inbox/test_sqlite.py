@@ -38,7 +38,7 @@ async def inbox(path: Path) -> AsyncIterator[Inbox]:
 @pytest.fixture
 def lock(inbox: Inbox, path: Path) -> Iterator[sqlite3.Connection]:
     """Another process's connection, as it were; what it begins keeps everybody else from writing."""
-    connection = sqlite3.connect(path, isolation_level=None)
+    connection = sqlite3.connect(path, isolation_level=None, timeout=1.0)
     yield connection
     connection.close()
 
@@ -236,3 +236,29 @@ async def test_what_waits_is_bounded_in_rows(inbox: Inbox, lock: sqlite3.Connect
     with pytest.raises(InboxUnavailable, match="too many deliveries wait"):
         await tasks[-1]
     await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def test_what_is_cancelled_in_the_middle_of_a_transaction_keeps_no_lock(
+    inbox: Inbox, lock: sqlite3.Connection
+) -> None:
+    await inboxes.record(inbox, deliveries.task_body())
+
+    async def write() -> None:
+        async with inbox.database.writing() as connection:
+            for _ in range(3):
+                await connection.exec_driver_sql("UPDATE webhook_events SET hidden = hidden + 1 RETURNING id")
+
+    kept = []  # with the tracebacks, and all that these hold on to
+    for microseconds in range(0, 5000, 15):
+        kept.append(asyncio.create_task(write()))
+        await asyncio.sleep(microseconds / 1e6)
+        kept[-1].cancel()
+        await asyncio.wait(kept[-1:])
+        lock.execute("BEGIN IMMEDIATE")
+        lock.execute("ROLLBACK")
+
+    ended = [task.cancelled() for task in kept]
+    assert 10 < sum(ended) < len(ended)
+    [row] = await inboxes.rows_of(inbox, "events", "id, hidden")
+    assert row.hidden % 3 == 0
+    assert row.hidden >= 3 * ended.count(False)  # some are cancelled when they are committed already
