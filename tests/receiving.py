@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -61,3 +62,14 @@ def eventually(holds: Callable[[], Any], *, seconds: float = 10.0) -> Any:
         assert time.monotonic() < deadline, "it did not come to hold in time"
         time.sleep(0.01)
     return result
+
+
+def query(folder: Path, sql: str) -> list[tuple[Any, ...]]:
+    """What another process sees in the folder's inbox."""
+    with contextlib.closing(sqlite3.connect(folder / "inbox.db", timeout=5)) as connection:
+        return connection.execute(sql).fetchall()
+
+
+def counts(folder: Path) -> tuple[int, int]:
+    """How many records there are, and how many quarantined deliveries."""
+    return tuple(query(folder, f"SELECT count(*) FROM webhook_{table}")[0][0] for table in ("events", "quarantine"))  # noqa: S608

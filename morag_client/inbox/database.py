@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import shutil
 import sqlite3
@@ -47,10 +48,11 @@ class Database:
         self.prefix = prefix
         self.tables: Tables = make_tables(prefix)
         arguments = {"factory": _Connection} if self.is_sqlite else {}
-        self.engine: AsyncEngine = create_async_engine(location.url, connect_args=arguments)
+        self.engine: AsyncEngine = create_async_engine(location.url, connect_args=arguments, hide_parameters=True)
         # SQLite has one writer; who waits here waits fairly, and not in the busy handler's naps.
         self.write_lock = asyncio.Lock()
         if self.is_sqlite:
+            _keep_bodies_out_of_logs()
             event.listen(self.engine.sync_engine, "connect", configure_sqlite)
             event.listen(self.engine.sync_engine, "begin", _begin_sqlite)
 
@@ -157,6 +159,13 @@ def unavailable(error: BaseException) -> InboxUnavailable:
     """The error to raise where the database did not do its part; says what the database said, without parameters."""
     said = error.orig if isinstance(error, DBAPIError) else error
     return InboxUnavailable(f"the database did not answer as it should: {said}")
+
+
+def _keep_bodies_out_of_logs() -> None:
+    # The driver tells at level DEBUG of every statement, with its parameters.
+    driver = logging.getLogger("aiosqlite")
+    if driver.level == logging.NOTSET:
+        driver.setLevel(logging.INFO)
 
 
 def _begin_sqlite(connection: Connection) -> None:

@@ -214,7 +214,7 @@ def _credentials(settings: Settings, *, with_tenants: bool) -> Credentials:
         if not settings.insecure:
             raise ConfigurationError(_CHOICES)
         warnings.warn(
-            "insecure=True: whoever reaches this receiver can make it believe anything", MoragWarning, stacklevel=4
+            "insecure=True: whoever reaches this receiver can make it believe anything", MoragWarning, stacklevel=3
         )
     return Credentials(
         signature_keys=None if settings.webhook_secret is None else secret_keys(_revealed(settings.webhook_secret)),
