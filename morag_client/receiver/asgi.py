@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from morag_client.errors import AuthenticationError, ConfigurationError, DeliveryRejected, InboxUnavailable
 from morag_client.receiver.inspection import inspection_routes
 from morag_client.receiver.lifecycle import Lifecycle
-from morag_client.receiver.reading import ClientGone, Patience, Receive, Scope, Send, read_delivery
+from morag_client.receiver.reading import ClientGone, Receive, Scope, Send, read_delivery
 
 if TYPE_CHECKING:
     from morag_client.receiver.receiver import Receiver
@@ -29,7 +29,6 @@ class Application:
     def __init__(self, receiver: Receiver, *, access: Any, lifecycle: Lifecycle) -> None:
         self._receiver = receiver
         self._lifecycle = lifecycle
-        self._patience = Patience(receiver.settings.body_timeout)
         self._others = inspection_routes(receiver, access=access, lifecycle=lifecycle)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -50,7 +49,9 @@ class Application:
             return
         settings = self._receiver.settings
         try:
-            delivery = await read_delivery(scope, receive, limit=settings.max_body_bytes, patience=self._patience)
+            delivery = await read_delivery(
+                scope, receive, limit=settings.max_body_bytes, patience=settings.body_timeout
+            )
             receipt = await self._receiver.receive(delivery)
         except ClientGone:
             logger.info("a client hung up in the middle of a body")
