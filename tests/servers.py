@@ -81,7 +81,7 @@ def exchange(url: str, *parts: bytes | float, seconds: float = 10.0) -> Answer |
                     time.sleep(part)
         except (BrokenPipeError, ConnectionResetError):
             pass  # it answered before it had read everything
-        return _answer(connection)
+        return _answer(connection, has_body=not (isinstance(parts[0], bytes) and parts[0].startswith(b"HEAD ")))
 
 
 def hang_up(url: str, *parts: bytes) -> None:
@@ -92,7 +92,7 @@ def hang_up(url: str, *parts: bytes) -> None:
             connection.sendall(part)
 
 
-def _answer(connection: socket.socket) -> Answer | None:
+def _answer(connection: socket.socket, *, has_body: bool) -> Answer | None:
     received = b""
     head, length = None, 0
     while head is None or len(received) < len(head) + 4 + length:
@@ -106,7 +106,7 @@ def _answer(connection: socket.socket) -> Answer | None:
         if head is None and b"\r\n\r\n" in received:
             head = received.partition(b"\r\n\r\n")[0]
             headers = _headers(head.split(b"\r\n")[1:])
-            length = int(headers.get("content-length", "0"))
+            length = int(headers.get("content-length", "0")) if has_body else 0
     if head is None:
         return None
     return Answer(int(head.split(b" ", 2)[1]), headers, received[len(head) + 4 :])
