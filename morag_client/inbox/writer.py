@@ -67,6 +67,8 @@ class GroupCommit:
         on_stored: Callable[[int, Any], None],
         timeout: float,
     ) -> None:
+
+        self._loop = asyncio.get_running_loop()
         self._insertion = insertion
         self._on_stored = on_stored
         self._timeout = timeout
@@ -85,7 +87,7 @@ class GroupCommit:
         """
         if self._is_closed:
             raise InboxUnavailable("the inbox is closed")
-        loop = asyncio.get_running_loop()
+        loop = self._loop
         future: asyncio.Future[Stored] = loop.create_future()
         waiting = self._waiting.get(row.identity)
         if waiting is None:
@@ -95,7 +97,7 @@ class GroupCommit:
             self._waiting_bytes += len(row.body)
         waiting.futures.append(future)
         if self._work is None or self._work.done():
-            self._work = asyncio.create_task(self._commit_all(), name="morag-group-commit")
+            self._work = loop.create_task(self._commit_all(), name="morag-group-commit")
         if self._expiry is None:
             self._expiry = loop.call_later(self._timeout / _LOOKS, self._expire)
         return await future
@@ -124,14 +126,13 @@ class GroupCommit:
 
     def _expire(self) -> None:
         """Tells those who have waited too long; one timer for all, since one each costs a twentieth of the speed."""
-        loop = asyncio.get_running_loop()
-        oldest = loop.time() - self._timeout
+        oldest = self._loop.time() - self._timeout
         waiting = [*self._under_way, *self._waiting.values()]
         _fail(
             [one for one in waiting if one.since <= oldest],
             InboxUnavailable(f"the database did not commit within {self._timeout:g} s"),
         )
-        self._expiry = loop.call_later(self._timeout / _LOOKS, self._expire) if waiting else None
+        self._expiry = self._loop.call_later(self._timeout / _LOOKS, self._expire) if waiting else None
 
     def _take(self) -> list[_Waiting]:
         batch: list[_Waiting] = []
