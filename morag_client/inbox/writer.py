@@ -67,7 +67,6 @@ class GroupCommit:
         on_stored: Callable[[int, Any], None],
         timeout: float,
     ) -> None:
-
         self._loop = asyncio.get_running_loop()
         self._insertion = insertion
         self._on_stored = on_stored
