@@ -64,6 +64,11 @@ class Intake:
             self._wake_up.set()
 
     @property
+    def has_handed(self) -> bool:
+        """Whether records that were handed over have not been given away yet."""
+        return bool(self._handed) or self._is_at_work
+
+    @property
     def is_idle(self) -> bool:
         """Whether all that waits has been given away."""
         return not (self._is_at_work or self._wake_up.is_set() or self._has_more)

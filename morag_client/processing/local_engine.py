@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import socket
+import time
 from collections.abc import Sequence
 from typing import Final
 
@@ -63,8 +64,12 @@ class LocalEngine:
             return
         feeding, settling, beating = self._tasks
         self._tasks = []
+        until = time.monotonic() + grace
+        # What this process stored, it also handles, as far as the time allows; a backlog is left to the next start.
+        while self._intake.has_handed and not feeding.done() and time.monotonic() < until:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
         await _end(feeding)
-        hung = await self._lanes.finish(grace=grace)
+        hung = await self._lanes.finish(grace=max(0.0, until - time.monotonic()))
         self._is_stopping = True
         self._has_finished.set()
         await asyncio.wait([settling], timeout=_LAST_WORDS)
@@ -177,7 +182,8 @@ def _log_trouble(what: str, error: Exception, pause: float) -> None:
 
 
 async def _end(task: asyncio.Task[None]) -> None:
-    task.cancel()
+    if not task.cancelling():  # a second time would interrupt its cleaning up after the first
+        task.cancel()
     await asyncio.wait([task])
     if not task.cancelled() and task.exception() is not None:
         logger.error("a part of the engine had ended", exc_info=task.exception())

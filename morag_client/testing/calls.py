@@ -123,7 +123,7 @@ def step_failed(
     return Call(_step("failed", task_id, document_id, step, progress_percent, data, error_message), webhook_url)
 
 
-def _step(  # noqa: PLR0917
+def _step(
     status: str,
     task_id: str,
     document_id: str | None,
