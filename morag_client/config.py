@@ -68,8 +68,10 @@ class Settings(BaseSettings):
         try:
             return cls(**{name: value for name, value in given.items() if value is not None})
         except ValidationError as error:
-            problems = (
-                f"{'.'.join(map(str, problem['loc'][:1]))} (MORAG_{str(problem['loc'][0]).upper()}): {problem['msg']}"
-                for problem in error.errors(include_url=False, include_context=False, include_input=False)
-            )
+            wrong = error.errors(include_url=False, include_context=False, include_input=False)
+            problems = [
+                f"{name} (MORAG_{name.upper()}): {problem['msg'].removeprefix('Value error, ')}"
+                for problem in wrong
+                for name in [str(problem["loc"][0])]
+            ]
             raise ConfigurationError("settings that cannot work: " + "; ".join(problems)) from None

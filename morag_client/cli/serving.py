@@ -155,6 +155,8 @@ def _plain_receiver() -> Receiver:
 def _log(*, with_deliveries: bool) -> None:
     logging.basicConfig(format="%(asctime)s %(levelname)-7s %(message)s", datefmt="%H:%M:%S", level=logging.WARNING)
     logging.captureWarnings(capture=True)
+    # What stands in our own code says nothing to whoever serves.
+    warnings.formatwarning = lambda message, *_, **__: str(message)
     warnings.simplefilter("always", UserWarning)
     logging.getLogger("morag_client.receiver").setLevel(logging.INFO if with_deliveries else logging.WARNING)
 

@@ -66,7 +66,7 @@ class LocalEngine:
         self._tasks = []
         until = time.monotonic() + grace
         # What this process stored, it also handles, as far as the time allows; a backlog is left to the next start.
-        while self._intake.has_handed and not feeding.done() and time.monotonic() < until:  # noqa: ASYNC110
+        while self._intake.has_handed and not feeding.done() and time.monotonic() < until:
             await asyncio.sleep(0.01)
         await _end(feeding)
         hung = await self._lanes.finish(grace=max(0.0, until - time.monotonic()))
@@ -95,7 +95,7 @@ class LocalEngine:
 
     async def idle(self) -> None:
         """Waits until no record waits that this worker could handle. For tests and orderly ends."""
-        while self._lanes.record_ids or not self._intake.is_idle:  # noqa: ASYNC110  # it depends on several things
+        while self._lanes.record_ids or not self._intake.is_idle:
             await asyncio.sleep(0.01)
 
     def _note_finished(self) -> None:
