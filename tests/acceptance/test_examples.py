@@ -84,6 +84,21 @@ def test_the_ten_lines_of_the_readme(tmp_path):
     assert re.search(r": \d+ chunks$", (tmp_path / "output").read_text(), re.MULTILINE)
 
 
+def test_the_test_in_the_documentation_passes(tmp_path):
+    code = re.search(r"```python\n(.*?)```", (ROOT / "docs/how-to/test-handlers.md").read_text(), re.DOTALL)
+    assert code is not None
+    (tmp_path / "test_handlers.py").write_text(code[1])
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_handlers.py"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert "1 passed" in done.stdout, done.stdout + done.stderr
+
+
 @contextlib.contextmanager
 def served(command: list[str], folder: Path, tmp_path: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
     with socket.socket() as free:
