@@ -21,6 +21,7 @@ from sqlalchemy.dialects import sqlite
 from sqlalchemy.engine import URL, Connection, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.pool import ConnectionPoolEntry
 
 from morag_client.errors import ConfigurationError, InboxUnavailable, MoragWarning
 from morag_client.inbox.tables import Tables, make_tables
@@ -49,6 +50,7 @@ class Database:
         self.tables: Tables = make_tables(prefix)
         arguments = {"factory": _Connection} if self.is_sqlite else {}
         self.engine: AsyncEngine = create_async_engine(location.url, connect_args=arguments, hide_parameters=True)
+        self._lent = _Lent(self.engine)
         # SQLite has one writer; who waits here waits fairly, and not in the busy handler's naps.
         self.write_lock = asyncio.Lock()
         if self.is_sqlite:
@@ -104,7 +106,36 @@ class Database:
             yield connection
 
     async def close(self) -> None:
+        """Lets go of the database; who is just using it has a moment to finish."""
+        await self._lent.settle(seconds=1.0)
         await self.engine.dispose()
+
+
+class _Lent:
+    """The connections that somebody has.
+
+    An event loop that ends cancels everybody, and also who is just about to give a connection back. Those are never
+    given back, and the pool complains of them much later, when they are collected as garbage.
+    """
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._entries: set[ConnectionPoolEntry] = set()
+        event.listen(engine.sync_engine, "checkout", lambda _, entry, __: self._entries.add(entry))
+        event.listen(engine.sync_engine, "checkin", lambda _, entry: self._entries.discard(entry))
+
+    async def settle(self, *, seconds: float) -> None:
+        """Waits until all are given back, at most so long, and closes the others."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + seconds
+        while self._entries and loop.time() < deadline:
+            await asyncio.sleep(0.01)
+        while self._entries:
+            entry = self._entries.pop()
+            if entry.driver_connection is not None:
+                # Awaited, or the driver's thread would look for an event loop that is gone.
+                with contextlib.suppress(Exception):
+                    await asyncio.wait_for(entry.driver_connection.close(), seconds)
+            entry.invalidate()
 
 
 class _Connection(sqlite3.Connection):

@@ -96,7 +96,8 @@ class Lanes:
             "the handlers of %d tasks did not end within %g s; their records wait for the next start", len(late), grace
         )
         for task in late:
-            task.cancel()
+            if not task.cancelling():  # an event loop that ends has cancelled it before us
+                task.cancel()
         await asyncio.wait(late, timeout=1.0)
         return [running[task] for task in late if self._goes_on(running[task])]
 

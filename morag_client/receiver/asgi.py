@@ -7,7 +7,7 @@ import logging
 from typing import TYPE_CHECKING, Any, Final
 
 from morag_client.errors import AuthenticationError, ConfigurationError, DeliveryRejected, InboxUnavailable
-from morag_client.receiver.inspection import inspection_routes
+from morag_client.receiver.inspection import for_anybody, inspection_routes
 from morag_client.receiver.lifecycle import Lifecycle
 from morag_client.receiver.reading import ClientGone, Receive, Scope, Send, read_delivery
 
@@ -60,7 +60,7 @@ class Application:
             await _answer(send, rejected.status, _rejection(rejected.code, rejected.problems), *_extra(rejected))
         except (InboxUnavailable, ConfigurationError) as error:
             logger.error("could not take a delivery: %s", error)
-            await _answer(send, 503, _rejection("unavailable", [_public(error)]), (b"retry-after", b"1"))
+            await _answer(send, 503, _rejection("unavailable", [for_anybody(error)]), (b"retry-after", b"1"))
         else:
             if logger.isEnabledFor(logging.INFO):
                 event = receipt.event
@@ -104,11 +104,6 @@ def _extra(rejected: DeliveryRejected) -> list[tuple[bytes, bytes]]:
         return [(b"www-authenticate", b"Bearer")]
     # The rest of such a body is not worth reading.
     return [(b"connection", b"close")] if rejected.status in {408, 413, 415} else []
-
-
-def _public(error: Exception) -> str:
-    """What a sender may know of trouble on our side."""
-    return str(error) if isinstance(error, InboxUnavailable) else "the receiver is not set up correctly"
 
 
 def _route_path(scope: Scope) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict
 from datetime import datetime
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from morag_client.receiver.receiver import Receiver
 
 Endpoint = Callable[[Request], Awaitable[Response]]
+
+logger = logging.getLogger("morag_client.receiver")
 
 _MOST: Final = 1000
 _STATES: Final = ("stored", "handled", "failed")
@@ -77,6 +80,11 @@ def described(record: Record) -> Mapping[str, Any]:
     return described
 
 
+def for_anybody(error: InboxUnavailable | ConfigurationError) -> str:
+    """What a sender, or whoever asks for our health, may know of trouble on our side."""
+    return str(error) if isinstance(error, InboxUnavailable) else "the receiver is not set up correctly"
+
+
 def _guarded(endpoint: Endpoint, access: Access, wanted: Right) -> Endpoint:
     async def guarded(request: Request) -> Response:
         right = await access.right(request)
@@ -93,7 +101,10 @@ def _answering(endpoint: Endpoint) -> Endpoint:
         try:
             return await endpoint(request)
         except (InboxUnavailable, ConfigurationError) as error:
-            return JSONResponse({"detail": str(error), "status": "unavailable"}, 503, headers={"retry-after": "1"})
+            logger.error("the inbox cannot be asked: %s", error)
+            return JSONResponse(
+                {"detail": for_anybody(error), "status": "unavailable"}, 503, headers={"retry-after": "1"}
+            )
 
     return answering
 

@@ -146,7 +146,7 @@ async def test_those_who_wait_behind_a_busy_commit_are_told_in_time_too(path: Pa
         lock.close()
         # It was told that it failed; what is stored of it all the same makes its repetition a duplicate.
         async with asyncio.timeout(3):
-            while len(await inboxes.rows_of(inbox, "events", "id")) < 2:  # noqa: ASYNC110  # nobody tells
+            while len(await inboxes.rows_of(inbox, "events", "id")) < 2:
                 await asyncio.sleep(0.02)
 
 
