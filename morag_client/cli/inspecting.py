@@ -132,12 +132,20 @@ def _show(records: list[Record]) -> None:
     from rich.console import Console  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
 
-    table = Table("ID", "Received", "Event", "Task", "%", "State", "Handlers", box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False)
+    for heading in ("ID", "Received", "Event", "Task", "%", "State", "Handlers"):
+        table.add_column(heading, overflow="fold")  # a name that is cut cannot be looked for
     for record in records:
         progress = "" if record.progress_percent is None else f"{record.progress_percent:.0f}"
         runs = "\n".join(
-            f"{run.handler}: {run.state}" + (f" ({run.error})" if run.error else "") for run in record.runs
+            f"{run.handler}: {run.state}" + (f" ({_printable(run.error)})" if run.error else "") for run in record.runs
         )
         received = f"{record.received_at.astimezone():%m-%d %H:%M:%S}"
-        table.add_row(str(record.id), received, record.name, record.task_id or "", progress, record.state, runs)
+        task = _printable(record.task_id or "")
+        table.add_row(str(record.id), received, record.name, task, progress, record.state, runs)
     Console(highlight=False, markup=False).print(table)
+
+
+def _printable(text: str) -> str:
+    """The text without what a sender could tell a terminal."""
+    return "".join(character if character.isprintable() else " " for character in text)

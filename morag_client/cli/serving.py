@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import importlib
 import logging
@@ -104,6 +105,9 @@ def listen(host: str, port: int, *, option: str = "--port") -> socket.socket:
     try:
         listener.bind((host, port))
         listener.listen(2048)
+    except (socket.gaierror, UnicodeError) as error:
+        listener.close()
+        raise ConfigurationError(f"there is no address {host!r} on this machine; choose another with --host") from error
     except OSError as error:
         listener.close()
         raise ConfigurationError(
@@ -113,7 +117,7 @@ def listen(host: str, port: int, *, option: str = "--port") -> socket.socket:
 
 
 def run_server(receiver: Receiver, listener: socket.socket, *, grace: float) -> None:
-    """Serves until SIGINT or SIGTERM; exits with 1 where the receiver could not start."""
+    """Serves until SIGINT or SIGTERM. Raises what kept the receiver from starting."""
     import uvicorn  # noqa: PLC0415
 
     server = uvicorn.Server(
@@ -133,9 +137,10 @@ def run_server(receiver: Receiver, listener: socket.socket, *, grace: float) -> 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: setattr(server, "should_exit", True))
     _spare_the_collector()
-    server.run(sockets=[listener])
+    with contextlib.suppress(SystemExit):  # uvicorn's own where the receiver did not start
+        server.run(sockets=[listener])
     if not server.started:
-        raise typer.Exit(1)
+        raise receiver.start_error or typer.Exit(1)
 
 
 def _spare_the_collector() -> None:

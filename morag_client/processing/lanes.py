@@ -93,7 +93,8 @@ class Lanes:
         if not late:
             return []
         logger.warning(
-            "the handlers of %d tasks did not end within %g s; their records wait for the next start", len(late), grace
+            "the handlers of %d tasks did not end within the grace time; their records wait for the next start",
+            len(late),
         )
         for task in late:
             if not task.cancelling():  # an event loop that ends has cancelled it before us

@@ -6,7 +6,7 @@ import json
 import logging
 from typing import TYPE_CHECKING, Any, Final
 
-from morag_client.errors import AuthenticationError, ConfigurationError, DeliveryRejected, InboxUnavailable
+from morag_client.errors import AuthenticationError, ConfigurationError, DeliveryRejected, InboxUnavailable, MoragError
 from morag_client.receiver.inspection import for_anybody, inspection_routes
 from morag_client.receiver.lifecycle import Lifecycle
 from morag_client.receiver.reading import ClientGone, Receive, Scope, Send, read_delivery
@@ -64,13 +64,16 @@ class Application:
         else:
             if logger.isEnabledFor(logging.INFO):
                 event = receipt.event
-                logger.info("%s %s task=%s record=%d", receipt.status, event.name, event.task_id, receipt.record_id)
+                logger.info("%s %s task=%r record=%d", receipt.status, event.name, event.task_id, receipt.record_id)
             await _accept(send, _ANSWERS[receipt.status])
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         await receive()
         try:
             await self._lifecycle.enter()
+        except MoragError as error:
+            await send({"type": "lifespan.startup.failed", "message": str(error)})
+            return
         except Exception as error:
             logger.exception("the receiver could not start")
             await send({"type": "lifespan.startup.failed", "message": str(error)})

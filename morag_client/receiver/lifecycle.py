@@ -25,6 +25,7 @@ class Lifecycle:
         self._keeping: asyncio.Task[None] | None = None
         self._lifespans = 0
         self._has_warned = False
+        self.start_error: Exception | None = None
 
     @property
     def has_lifespan(self) -> bool:
@@ -82,8 +83,12 @@ class Lifecycle:
 
     async def _start(self) -> Runtime:
         runtime = self._make_runtime()
-        await runtime.start()
-        self._runtime = runtime
+        try:
+            await runtime.start()
+        except Exception as error:
+            self.start_error = error
+            raise
+        self._runtime, self.start_error = runtime, None
         self._keeping = runtime.loop.create_task(self._keep(runtime), name="morag-keep")
         return runtime
 

@@ -182,6 +182,11 @@ class Receiver:
         return self._dispatcher.handler_names
 
     @property
+    def start_error(self) -> Exception | None:
+        """What kept the receiver from starting the last time, None where nothing did."""
+        return self._lifecycle.start_error
+
+    @property
     def inbox_url(self) -> str:
         """Where the inbox is, without any password."""
         url = self._location.url
