@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
 
 from sqlalchemy.exc import DBAPIError
@@ -31,6 +31,7 @@ class Inbox:
         self._on_stored = on_stored
         self._writer: GroupCommit | None = None
         self._insertion: SqliteInsertion | None = None
+        self._late: set[asyncio.Task[None]] = set()
 
     async def open(self) -> None:
         """Brings the tables up to date. Raises ConfigurationError or InboxUnavailable, leaving nothing open."""
@@ -78,8 +79,7 @@ class Inbox:
         statement = statement.on_conflict_do_update(
             index_elements=[table.c.identity], set_={"repeats": table.c.repeats + 1}
         )
-        async with self.timed(), self.database.writing() as connection:
-            await connection.execute(statement)
+        await self._in_time(self._execute(statement))
 
     @contextlib.asynccontextmanager
     async def timed(self) -> AsyncIterator[None]:
@@ -91,6 +91,25 @@ class Inbox:
             raise InboxUnavailable(f"the database did not answer within {self._timeout:g} s") from None
         except (DBAPIError, OSError) as error:
             raise unavailable(error) from error
+
+    async def _execute(self, statement: Any) -> None:
+        async with self.timed(), self.database.writing() as connection:
+            await connection.execute(statement)
+
+    async def _in_time(self, work: Coroutine[Any, Any, None]) -> None:
+        # Whoever is cancelled in the middle of a statement waits for its end, and a sender does not wait that long.
+        task = asyncio.create_task(work, name="morag-quarantine")
+        self._late.add(task)
+        task.add_done_callback(self._forget)
+        await asyncio.wait([task], timeout=self._timeout)
+        if not task.done():
+            raise InboxUnavailable(f"the database did not answer within {self._timeout:g} s")
+        task.result()
+
+    def _forget(self, task: asyncio.Task[None]) -> None:
+        self._late.discard(task)
+        if not task.cancelled():
+            task.exception()  # told already, or there is nobody left to tell
 
     async def ping(self) -> None:
         """Asks the database for a sign of life. Raises InboxUnavailable."""

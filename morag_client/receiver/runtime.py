@@ -54,10 +54,12 @@ class Runtime:
 
     async def stop(self, *, grace: float | None = None) -> None:
         """Finishes what is under way, within the grace time (seconds; default: that of the settings)."""
-        if self.engine is not None:
-            await self.engine.stop(grace=self._settings.grace if grace is None else grace)
-        self._threads.stop()
-        await self.inbox.close()
+        try:
+            if self.engine is not None:
+                await self.engine.stop(grace=self._settings.grace if grace is None else grace)
+        finally:
+            self._threads.stop()
+            await self.inbox.close()
 
     async def abandon(self) -> None:
         """Lets go of everything where the event loop it lived in is gone, and its tasks with it."""

@@ -296,7 +296,7 @@ def test_a_body_that_does_not_come_is_408_in_time(url: str, folder: Path) -> Non
 
     answer = servers.exchange(url, servers.request_bytes(body, servers.signed(body))[:-5])
 
-    assert 0.4 < time.monotonic() - began < 1.5
+    assert 0.4 < time.monotonic() - began < 3
     assert (answer.status, answer.json["code"]) == (408, "body_timeout")
     assert answer.headers["connection"] == "close"
     assert receiving.counts(folder) == before
@@ -312,7 +312,7 @@ def test_a_body_that_drips_is_408_in_time(url: str) -> None:
     answer = servers.exchange(url, request[:at], *drops[:16])
 
     assert answer.status == 408
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 4
 
 
 def test_a_slow_body_within_the_time_is_accepted(url: str) -> None:
