@@ -16,6 +16,12 @@ _DIALECTS = (
     "envelope, enveloped_step, flat_step, ingest_result, stage_completed, pipeline_completed, stage_result, stage_chain"
 )
 _REASON = 100
+_ADVICE = {
+    None: "nobody answers at {url}: is the receiver running?",
+    401: "the receiver does not believe it: is --secret (MORAG_WEBHOOK_SECRET) the receiver's?",
+    404: "nothing takes webhooks at {url}: is the path right, with the prefix of the mount?",
+    405: "nothing takes webhooks at {url}: is the path right, with the prefix of the mount?",
+}
 
 
 def register(app: typer.Typer) -> None:
@@ -41,7 +47,7 @@ def emit(
         str | None, typer.Option(metavar="STEP", help="Fail at this step, e.g. chunking, and so the task.")
     ] = None,
     task_id: Annotated[str | None, typer.Option(help="Default: a new one.")] = None,
-    document_id: Annotated[str | None, typer.Option(help="The application's own id of the document.")] = None,
+    document_id: Annotated[str, typer.Option(help="The application's own id of the document.")] = "lighthouses",
     progress_events: Annotated[
         bool, typer.Option("--progress-events", help="Also task_progress at 25, 50 and 75 %: 17 events.")
     ] = False,
@@ -57,9 +63,14 @@ def emit(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line, for machines.")] = False,
 ) -> None:
-    """Send the webhooks of a document's way through MoRAG, one line a delivery. Exit code 1: not all were accepted."""
+    """Send the webhooks of a document's way through MoRAG, one line a delivery. Exit code 1: not all were accepted.
+
+    Retries as MoRAG does. Where the very first delivery meets a wrong secret or path it stops, unless --max-retries is
+    given.
+    """
     from morag_client.testing import Emitter  # noqa: PLC0415  # the CLI's help needs none of it
 
+    report = _Report(url, as_json=as_json, is_patient=max_retries is not None)
     emitter = Emitter(
         webhook_url=url,
         secret=_first(secret),
@@ -68,8 +79,8 @@ def emit(
         timeout_seconds=timeout,
         max_retries=max_retries,
         retry_delay=retry_delay,
-        on_delivery=_Report(url, as_json=as_json),
-        on_retry=_tell_retry,
+        on_delivery=report.tell,
+        on_retry=report.tell_retry,
     )
     task_id = task_id or str(uuid4())
     with emitter:
@@ -83,32 +94,47 @@ def emit(
 
 
 class _Report:
-    """Prints each delivery as it ends, and gives up where nobody answers to the first."""
+    """Prints each delivery as it ends, and gives up where the first shows that the others are in vain."""
 
-    def __init__(self, url: str, *, as_json: bool) -> None:
+    def __init__(self, url: str, *, as_json: bool, is_patient: bool) -> None:
         self._url = url
         self._as_json = as_json
-        self._answers = 0
+        self._is_patient = is_patient
+        self._deliveries = 0
+        self._has_advised = False
 
-    def __call__(self, result: DeliveryResult) -> None:
+    def tell(self, result: DeliveryResult) -> None:
+        """Prints what became of a delivery."""
+        typer.echo(json.dumps(_described(result)) if self._as_json else _line(result))
+        if result.status_code is None and not self._deliveries:
+            self._advise(None)
+            raise typer.Exit(1)
+        self._deliveries += 1
+
+    def tell_retry(self, so_far: DeliveryResult, wait_seconds: float) -> None:
+        """Prints why there is to be another attempt, and ends here where that would be in vain."""
+        status = "" if so_far.status_code is None else f"{so_far.status_code} "
+        reason = f"  {so_far.event}: attempt {so_far.attempts}: {status}{_reason(so_far)}"
+        is_vain = so_far.status_code in _ADVICE and so_far.status_code is not None
+        if self._deliveries or self._is_patient or not is_vain:
+            typer.echo(f"{reason}; again in {wait_seconds:g} s", err=True)
+            if not self._deliveries:
+                self._advise(so_far.status_code)
+            return
+        typer.echo(reason, err=True)
+        self._advise(so_far.status_code)
+        raise typer.Exit(1)
+
+    def _advise(self, status: int | None) -> None:
         from morag_client.api.transport import without_credentials  # noqa: PLC0415
 
-        typer.echo(json.dumps(_described(result)) if self._as_json else _line(result))
-        if result.status_code is None and not self._answers:
-            typer.echo(f"error: nobody answers at {without_credentials(self._url)}: is the receiver running?", err=True)
-            raise typer.Exit(1)
-        self._answers += 1
+        if status in _ADVICE and not self._has_advised:
+            self._has_advised = True
+            typer.echo(f"error: {_ADVICE[status].format(url=without_credentials(self._url))}", err=True)
 
 
 def _first(several: str | None) -> str | None:
     return None if several is None else several.split(",")[0].strip()
-
-
-def _tell_retry(so_far: DeliveryResult, wait_seconds: float) -> None:
-    status = "" if so_far.status_code is None else f"{so_far.status_code} "
-    typer.echo(
-        f"  {so_far.event}: attempt {so_far.attempts}: {status}{_reason(so_far)}; again in {wait_seconds:g} s", err=True
-    )
 
 
 def _line(result: DeliveryResult) -> str:

@@ -6,8 +6,9 @@ differ from the guide and from each other. Sizes are bytes or characters as name
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field
 
@@ -35,6 +36,9 @@ class Payload(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="allow", populate_by_name=True, protected_namespaces=())
 
+    _other_names: ClassVar[Mapping[str, str]] = {}
+    """What else a field is called on the wire, and its name here."""
+
     def __getitem__(self, key: str) -> Any:
         found = self.get(key, _MISSING)
         if found is _MISSING:
@@ -42,11 +46,12 @@ class Payload(BaseModel):
         return found
 
     def __contains__(self, key: object) -> bool:
-        """Whether MoRAG sent the field (with a value that fits, where it is a typed one)."""
-        return key in self.model_fields_set
+        """Whether MoRAG sent the field (with a value that fits, where it is a typed one), under any of its names."""
+        return self._other_names.get(str(key), key) in self.model_fields_set
 
     def get(self, key: str, default: Any = None) -> Any:
         """The field's value: a typed one where there is an attribute, else as MoRAG sent it."""
+        key = self._other_names.get(key, key)
         if key in type(self).model_fields:
             return getattr(self, key)
         return (self.model_extra or {}).get(key, default)
@@ -160,6 +165,8 @@ class TaskResult(Payload):
     total_text_length: int | None = None
     databases_used: list[Any] | None = None
     metadata: dict[str, Any] | None = None
+
+    _other_names = {"processing_time": "processing_time_seconds"}
 
 
 class TaskMetadata(Payload):

@@ -167,3 +167,15 @@ def test_bad_usage_is_exit_code_two(arguments: list[str], says: str) -> None:
     assert done.returncode == 2
     assert says in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("wrong", "advice"),
+    [(("--secret", "wrong"), "is --secret"), (("--secret", "old", "--url", "{receiver}x"), "is the path right")],
+)
+def test_a_wrong_secret_or_path_is_said_at_once(receiver: str, wrong: tuple[str, ...], advice: str) -> None:
+    done = emit("--url", receiver, *(part.format(receiver=receiver) for part in wrong))
+
+    assert done.returncode == 1
+    assert advice in done.stderr
+    assert "again in" not in done.stderr
