@@ -3,23 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import inspect
 import logging
-import warnings
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from pydantic import SecretStr
-
 from morag_client.config import Settings
 from morag_client.errors import (
-    AuthenticationError,
-    ConfigurationError,
-    InboxUnavailable,
     InvalidPayload,
     MalformedBody,
-    MoragWarning,
 )
 from morag_client.events.types import Event
 from morag_client.handlers.dispatch import Dispatcher
@@ -32,24 +24,16 @@ from morag_client.processing.work import Work
 from morag_client.receiver.access import Access, Authorize
 from morag_client.receiver.asgi import Application
 from morag_client.receiver.lifecycle import Lifecycle
+from morag_client.receiver.proof import Proof, TenantOf
 from morag_client.receiver.reading import Receive, Scope, Send
 from morag_client.receiver.runtime import Runtime
-from morag_client.wire.authentication import Credentials, Tenant, authenticate, bearer_keys
+from morag_client.wire.authentication import authenticate
 from morag_client.wire.decoding import decode_object
 from morag_client.wire.delivery import Delivery
 from morag_client.wire.identity import delivery_identity, task_key
 from morag_client.wire.parsing import Reading, read_payload
-from morag_client.wire.signature import secret_keys
 
 logger = logging.getLogger("morag_client.receiver")
-
-TenantOf = Callable[[Delivery], Awaitable[Tenant | None] | Tenant | None]
-
-_CHOICES = (
-    "nothing is configured that could vouch for a delivery; pass secrets= (MORAG_WEBHOOK_SECRET) for X-MoRAG-Signature,"
-    " bearer_tokens= (MORAG_BEARER_TOKENS) for Authorization: Bearer, or, on a developer's machine only,"
-    " insecure=True (serve --insecure) to believe everybody"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +77,6 @@ class Receiver:
         grace: float | None = None,
         lease: float | None = None,
     ) -> None:
-        self._tenant_of = secrets if callable(secrets) else None
         self.settings = Settings.load(
             webhook_secret=None if callable(secrets) else secrets,
             bearer_tokens=bearer_tokens,
@@ -109,7 +92,7 @@ class Receiver:
             grace=grace,
             lease=lease,
         )
-        self._credentials = _credentials(self.settings, with_tenants=self._tenant_of is not None)
+        self._proof = Proof(self.settings, tenant_of=secrets if callable(secrets) else None)
         self._dispatcher = Dispatcher(default_registry if registry is None else registry, receiver_type=type(self))
         self._location = locate(self.settings.database_url)
         self._lifecycle = Lifecycle(self._make_runtime)
@@ -138,7 +121,7 @@ class Receiver:
         Raises DeliveryRejected (its `status` and `problems` are the answer) and InboxUnavailable. What is authentic
         and cannot be understood is in quarantine by then.
         """
-        credentials = self._credentials if self._tenant_of is None else await self._of_tenant(delivery, self._tenant_of)
+        credentials = self._proof.of_everybody or await self._proof.of_one(delivery)
         authenticate(delivery, credentials)
         runtime = await self._lifecycle.runtime()
         signed = credentials.signature_keys is not None
@@ -200,36 +183,6 @@ class Receiver:
 
     def _make_runtime(self) -> Runtime:
         return Runtime(settings=self.settings, location=self._location, dispatcher=self._dispatcher, receiver=self)
-
-    async def _of_tenant(self, delivery: Delivery, tenant_of: TenantOf) -> Credentials:
-        try:
-            tenant = tenant_of(delivery)
-            if inspect.isawaitable(tenant):
-                tenant = await tenant
-            return Credentials.of_tenant(tenant, bearer_tokens=self._credentials.bearer_tokens)
-        except AuthenticationError:
-            raise
-        except Exception as error:
-            logger.exception("the tenant of a delivery could not be found out")
-            raise InboxUnavailable("the sender's secrets cannot be looked up") from error
-
-
-def _credentials(settings: Settings, *, with_tenants: bool) -> Credentials:
-    if settings.webhook_secret is None and settings.bearer_tokens is None and not with_tenants:
-        if not settings.insecure:
-            raise ConfigurationError(_CHOICES)
-        warnings.warn(
-            "insecure=True: whoever reaches this receiver can make it believe anything", MoragWarning, stacklevel=3
-        )
-    return Credentials(
-        signature_keys=None if settings.webhook_secret is None else secret_keys(_revealed(settings.webhook_secret)),
-        bearer_tokens=None if settings.bearer_tokens is None else bearer_keys(_revealed(settings.bearer_tokens)),
-        insecure=settings.insecure,
-    )
-
-
-def _revealed(secrets: Sequence[SecretStr]) -> list[str]:
-    return [secret.get_secret_value() for secret in secrets]
 
 
 def _note(row: EventRow, reading: Reading) -> Callable[[int], Work]:

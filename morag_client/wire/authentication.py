@@ -7,21 +7,34 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
-from morag_client.errors import AuthenticationError, SignatureError
+from morag_client.errors import AuthenticationError, ConfigurationError, SignatureError
 from morag_client.wire.delivery import Delivery
 from morag_client.wire.signature import HEADER, Secret, keys_of, secret_keys, verify_with_keys
 
 Voucher = Literal["signature", "bearer", "nobody"]
 
+_NAME_LENGTH = 255
 _SIGNATURE_HEADER = HEADER.lower().encode()
 
 
 @dataclass(frozen=True, slots=True)
 class Tenant:
-    """One sender of several, with the secrets of its own; `name` keeps its deliveries apart from all others'."""
+    """One sender of several, with secrets or bearer tokens of its own; `name` keeps its deliveries apart from others'.
+
+    Raises ConfigurationError for a name that is no string of 1 to 255 characters.
+    """
 
     name: str
-    secrets: Iterable[Secret] = field(repr=False)
+    secrets: Iterable[Secret] = field(default=(), repr=False)
+    bearer_tokens: Iterable[str] = field(default=(), repr=False)
+
+    def __post_init__(self) -> None:
+        name: object = self.name
+        fits = isinstance(name, str) and 0 < len(name) <= _NAME_LENGTH and name.isprintable()
+        if not fits:
+            raise ConfigurationError(
+                f"a tenant's name is a string of 1 to {_NAME_LENGTH} printable characters, not {name!r:.60}"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +47,15 @@ class Credentials:
     tenant: str = ""
 
     @classmethod
-    def of_tenant(cls, tenant: Tenant | None, *, bearer_tokens: tuple[bytes, ...] | None) -> Credentials:
-        """The credentials of a tenant; an unknown one (None) has no secret that could match."""
-        if tenant is None:
-            return cls(signature_keys=(), bearer_tokens=bearer_tokens)
-        return cls(signature_keys=secret_keys(tenant.secrets), bearer_tokens=bearer_tokens, tenant=tenant.name)
+    def of_tenant(cls, tenant: Tenant) -> Credentials:
+        """The credentials of a tenant. Raises ConfigurationError where it has none, or a blank one."""
+        secrets, tokens = tuple(tenant.secrets), tuple(tenant.bearer_tokens)
+        return cls(
+            # Without tokens there must be a secret: then `secret_keys` says that there is none.
+            signature_keys=secret_keys(secrets) if secrets or not tokens else None,
+            bearer_tokens=bearer_keys(tokens) if tokens else None,
+            tenant=tenant.name,
+        )
 
 
 def authenticate(delivery: Delivery, credentials: Credentials) -> Voucher:

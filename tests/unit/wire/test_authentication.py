@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given, strategies as st
 
@@ -135,27 +137,33 @@ def test_no_made_up_headers_get_in(headers: list[tuple[bytes, bytes]], credentia
 
 
 def test_tenants_have_secrets_of_their_own() -> None:
-    acme = Credentials.of_tenant(Tenant("acme", ["acme secret"]), bearer_tokens=None)
-    globex = Credentials.of_tenant(Tenant("globex", ["globex secret"]), bearer_tokens=None)
+    acme = Credentials.of_tenant(Tenant("acme", ["acme secret"]))
+    globex = Credentials.of_tenant(Tenant("globex", ["globex secret"]))
 
     assert (acme.tenant, authenticate(delivery(signature("acme secret")), acme)) == ("acme", "signature")
     with pytest.raises(SignatureError):
         authenticate(delivery(signature("acme secret")), globex)
 
 
-def test_an_unknown_tenant_has_no_secret_that_could_match() -> None:
-    nobody = Credentials.of_tenant(None, bearer_tokens=None)
+def test_tenants_can_have_bearer_tokens_instead() -> None:
+    acme = Credentials.of_tenant(Tenant("acme", bearer_tokens=["acme token"]))
 
-    for headers in ([], [signature("acme secret")], [("x-morag-signature", "")]):
-        with pytest.raises(SignatureError):
-            authenticate(delivery(*headers), nobody)
+    assert authenticate(delivery(bearer("acme token")), acme) == "bearer"
+    with pytest.raises(AuthenticationError):
+        authenticate(delivery(bearer("globex token")), acme)
+
+
+@pytest.mark.parametrize("name", ["", "x" * 256, "a\0b", "\ud800", 42, None])
+def test_a_tenant_has_a_name(name: Any) -> None:
+    with pytest.raises(ConfigurationError, match="name"):
+        Tenant(name, ["secret"])
 
 
 def test_a_tenant_with_a_blank_secret_is_a_configuration_error() -> None:
     with pytest.raises(ConfigurationError):
-        Credentials.of_tenant(Tenant("acme", [""]), bearer_tokens=None)
+        Credentials.of_tenant(Tenant("acme", [""]))
     with pytest.raises(ConfigurationError):
-        Credentials.of_tenant(Tenant("acme", []), bearer_tokens=None)
+        Credentials.of_tenant(Tenant("acme", []))
 
 
 @pytest.mark.parametrize("tokens", [[], [""], ["good", " "], ["\u2003"], [None], ["\ud800"]])
