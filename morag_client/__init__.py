@@ -88,9 +88,11 @@ if TYPE_CHECKING:
     from morag_client.handlers.registry import (
         Registry as Registry,
         UnknownEventWarning as UnknownEventWarning,
+        default_registry as default_registry,
         on as on,
     )
-    from morag_client.receiver.receiver import Receiver as Receiver
+    from morag_client.inbox.queries import HandlerRun as HandlerRun, Record as Record
+    from morag_client.receiver.receiver import Receipt as Receipt, Receiver as Receiver
     from morag_client.wire.authentication import Tenant as Tenant
     from morag_client.wire.delivery import Delivery as Delivery
     from morag_client.wire.parsing import parse_event as parse_event
@@ -108,7 +110,11 @@ else:
         "Context": "morag_client.handlers.context",
         "Registry": "morag_client.handlers.registry",
         "UnknownEventWarning": "morag_client.handlers.registry",
+        "default_registry": "morag_client.handlers.registry",
         "on": "morag_client.handlers.registry",
+        "HandlerRun": "morag_client.inbox.queries",
+        "Record": "morag_client.inbox.queries",
+        "Receipt": "morag_client.receiver.receiver",
         "Receiver": "morag_client.receiver.receiver",
         "Tenant": "morag_client.wire.authentication",
         "Delivery": "morag_client.wire.delivery",

@@ -107,6 +107,14 @@ def producible(pattern: str) -> frozenset[type[Event]]:
     return frozenset(event_class(name) for name in names)
 
 
+_GUIDES_WORDS: Final = {
+    **{f"step_{status}": f"*.{status}" for status in STEP_STATUSES},
+    **{f"stage_{status}": f"stage.*.{status}" for status in STAGE_STATUSES},
+    "stage_chain_completion": "chain.*",
+}
+"""Words of the wire that name no single event, and the pattern that says the same."""
+
+
 def is_known(pattern: str) -> bool:
     """Whether a canonical pattern means an event that some MoRAG release is known to send."""
     return any(matches(pattern, name) for name in _SENT)
@@ -114,6 +122,8 @@ def is_known(pattern: str) -> bool:
 
 def nearest_known(pattern: str) -> str:
     """The known name that is closest to a canonical pattern."""
+    if pattern.removesuffix(".*") in _GUIDES_WORDS:
+        return _GUIDES_WORDS[pattern.removesuffix(".*")]
     families = {name.rpartition(".")[0] for name in _SENT if "." in name}
     candidates = [*_SENT, *(f"{family}.*" for family in sorted(families))]
     return max(candidates, key=lambda name: difflib.SequenceMatcher(None, pattern, name).ratio())

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Final
 
+from morag_client.errors import ConfigurationError
 from morag_client.events.types import Event
 from morag_client.handlers.binding import BoundHandler, bind
 from morag_client.handlers.registry import ErrorHook, Handler, Registry
 
 _REMEMBERED: Final = 1024
 
+logger = logging.getLogger("morag_client.handlers")
+
 
 class Dispatcher:
-    """The bound handlers of a registry, found by event. Handlers registered later are taken in by `refresh`."""
+    """The bound handlers of a registry, found by event; those registered later too, from the next event on."""
 
     def __init__(self, registry: Registry, *, receiver_type: type) -> None:
         self._registry = registry
@@ -20,11 +24,12 @@ class Dispatcher:
         self._handlers: list[Handler] = []
         self._bound: list[BoundHandler] = []
         self._by_name: dict[str, tuple[BoundHandler, ...]] = {}
+        self._changes = -1
         self.refresh()
 
     def refresh(self) -> None:
         """Binds what the registry holds now. Raises ConfigurationError as `bind` does."""
-        handlers = self._registry.handlers
+        self._changes, handlers = self._registry.changes, self._registry.handlers
         if handlers != self._handlers:
             self._bound = bind(handlers, receiver_type=self._receiver_type)
             self._handlers = handlers
@@ -35,6 +40,11 @@ class Dispatcher:
 
         Whether one wants this very event is for its `where` to say.
         """
+        if self._registry.changes != self._changes:
+            try:
+                self.refresh()
+            except ConfigurationError as error:
+                logger.error("handlers that were registered after the start are not called: %s", error)
         found = self._by_name.get(event.name)
         if found is None:
             found = tuple(

@@ -74,6 +74,7 @@ class Registry:
         self._own: list[Handler] = []
         self._included: list[Registry] = []
         self._error_hooks: list[ErrorHook] = []
+        self._changes = 0
 
     # No call fits two of these, or mypy would give up on a lambda as `where`; and it takes the union of two or three
     # classes only where each has a variable of its own.
@@ -146,6 +147,9 @@ class Registry:
         `name` is the handler's identity in the inbox (default: its qualified name); `where` decides per event.
         The decorated function takes the event and, by annotation, a Context or the Receiver.
         """
+        called: object = name
+        if called is not None and not (isinstance(called, str) and called):
+            raise ConfigurationError(f"a handler's name= is a string that is not empty, not {called!r}")
         subscription = _subscription(events, where)
 
         def register(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -156,9 +160,12 @@ class Registry:
 
     def include(self, other: Registry) -> None:
         """Takes in the handlers of another registry, those it gets later too."""
+        if not isinstance(other, Registry):
+            raise ConfigurationError(f"a registry includes other registries, not {other!r}")
         if other is self or self in other.registries():
             raise ConfigurationError("a registry cannot include itself")
         self._included.append(other)
+        self._changed()
 
     def on_error(self, hook: F) -> F:
         """Registers a function called as `hook(error, context)` whenever a run of a handler fails; plain or async."""
@@ -177,6 +184,11 @@ class Registry:
         return iter(seen)
 
     @property
+    def changes(self) -> int:
+        """A number that grows whenever a handler is added here or in an included registry."""
+        return sum(registry._changes for registry in self.registries())  # noqa: SLF001  # of our own class
+
+    @property
     def handlers(self) -> list[Handler]:
         """All handlers, included ones too, in the order of registration."""
         return [handler for registry in self.registries() for handler in registry._own]  # noqa: SLF001
@@ -186,7 +198,11 @@ class Registry:
         """All error hooks, included ones too."""
         return [hook for registry in self.registries() for hook in registry._error_hooks]  # noqa: SLF001
 
+    def _changed(self) -> None:
+        self._changes += 1
+
     def _add(self, function: Callable[..., Any], name: str, subscription: Subscription) -> None:
+        self._changed()
         for at, handler in enumerate(self._own):
             # Stacked decorators are one handler that wants more.
             if handler.name == name and handler.function is function:
@@ -198,8 +214,10 @@ class Registry:
 def _subscription(events: tuple[Any, ...], where: Callable[[Any], bool] | None) -> Subscription:
     patterns: list[str] = []
     classes: list[type[Event]] = []
+    if where is not None and not callable(where):
+        raise ConfigurationError(f"where= takes a function from an event to true or false, not {where!r}")
     for event in _flat(events):
-        if isinstance(event, str):
+        if isinstance(event, str) and event:
             patterns.append(_pattern(event))
         elif isinstance(event, type) and issubclass(event, Event):
             classes.append(event)

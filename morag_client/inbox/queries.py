@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Row, delete, func, select, update
+from sqlalchemy import Row, Select, delete, func, select, update
 
 from morag_client.errors import RecordNotFound
 from morag_client.inbox.inbox import Inbox
@@ -33,7 +33,10 @@ class HandlerRun:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A stored event. `state` is `stored` (waits for its handlers), `handled` or `failed` (a run of it failed)."""
+    """A stored event. `state` is `stored` (waits for its handlers), `handled` or `failed` (a run of it failed).
+
+    `body` is the delivery's, as it came; None in listings.
+    """
 
     id: int
     name: str
@@ -69,20 +72,32 @@ class Queries:
         self._database = inbox.database
         self._tables = inbox.database.tables
 
-    async def newest(self, *, limit: int, state: str | None = None, hidden: bool = True) -> list[Record]:
-        """The newest records with their runs, newest first."""
+    async def newest(self, *, limit: int, state: str | None = None) -> list[Record]:
+        """The newest records with their runs, newest first, without their bodies."""
         events = self._tables.events
-        statement = select(events).order_by(events.c.id.desc()).limit(limit)
+        statement = self._select(body=False).order_by(events.c.id.desc()).limit(limit)
         if state is not None:
             statement = statement.where(events.c.state == state)
-        if not hidden:
-            statement = statement.where(events.c.hidden == 0)
         return await self._records(statement)
+
+    async def received(self, *, limit: int, most_bytes: int) -> list[Record]:
+        """The newest records that are not hidden, with their bodies, oldest first; at least one, whatever its size."""
+        events = self._tables.events
+        sizes = select(events.c.id, func.length(events.c.body).label("size")).where(events.c.hidden == 0)
+        async with self._inbox.timed(), self._database.reading() as connection:
+            rows = (await connection.execute(sizes.order_by(events.c.id.desc()).limit(limit))).all()
+        ids: list[int] = []
+        for row in rows:
+            most_bytes -= row.size or 0
+            if ids and most_bytes < 0:
+                break
+            ids.append(row.id)
+        return await self._records(self._select().where(events.c.id.in_(ids)).order_by(events.c.id))
 
     async def get(self, record_id: int) -> Record:
         """The record of an id. Raises RecordNotFound."""
         events = self._tables.events
-        found = await self._records(select(events).where(events.c.id == record_id))
+        found = await self._records(self._select().where(events.c.id == record_id))
         if not found:
             raise RecordNotFound(f"there is no record {record_id}")
         return found[0]
@@ -91,20 +106,11 @@ class Queries:
         """The records that wait for their handlers, with ids after one and up to another, oldest first."""
         events = self._tables.events
         statement = (
-            select(events).where(events.c.state == STORED, events.c.id > after).order_by(events.c.id).limit(limit)
+            self._select().where(events.c.state == STORED, events.c.id > after).order_by(events.c.id).limit(limit)
         )
         if up_to is not None:
             statement = statement.where(events.c.id <= up_to)
         return await self._records(statement)
-
-    async def counts(self) -> dict[str, int]:
-        """How many records there are in each state."""
-        events = self._tables.events
-        async with self._inbox.timed(), self._database.reading() as connection:
-            rows = await connection.execute(
-                select(events.c.state, func.count().label("number")).group_by(events.c.state)
-            )
-            return {row.state: row.number for row in rows}
 
     async def reopen(self, record_id: int) -> list[str]:
         """Makes a record wait again for those of its handlers that have not succeeded; their names are returned.
@@ -112,13 +118,19 @@ class Queries:
         A record without a failed run waits for all of its handlers again. Raises RecordNotFound.
         """
         events, runs = self._tables.events, self._tables.runs
-        record = await self.get(record_id)
-        failed = [run.handler for run in record.runs if run.state == FAILED]
         async with self._inbox.timed(), self._database.writing() as connection:
-            if not failed:
-                await connection.execute(delete(runs).where(runs.c.record_id == record_id))
-            await connection.execute(update(events).where(events.c.id == record_id).values(state=STORED))
-        return failed or [run.handler for run in record.runs]
+            state = (await connection.execute(select(events.c.state).where(events.c.id == record_id))).scalar()
+            if state is None:
+                raise RecordNotFound(f"there is no record {record_id}")
+            statement = select(runs.c.handler, runs.c.state).where(runs.c.record_id == record_id).order_by(runs.c.id)
+            made = (await connection.execute(statement)).all()
+            failed = [run.handler for run in made if run.state == FAILED]
+            # What still waits is on its way, and those of its handlers that are done stay done.
+            if state != STORED:
+                if not failed:
+                    await connection.execute(delete(runs).where(runs.c.record_id == record_id))
+                await connection.execute(update(events).where(events.c.id == record_id).values(state=STORED))
+        return failed or [run.handler for run in made if state != STORED]
 
     async def hide_all(self) -> None:
         """Takes every record out of the list of received webhooks, and deletes none."""
@@ -129,6 +141,11 @@ class Queries:
                 result = await connection.execute(update(events).where(events.c.id.in_(some)).values(hidden=1))
             if result.rowcount < _HIDDEN_AT_ONCE:
                 return
+
+    def _select(self, *, body: bool = True) -> Select[Any]:
+        """What makes a Record, with or without the body, which can be large."""
+        left_out = {"identity", "data", "hidden"} | (set() if body else {"body"})
+        return select(*(column for column in self._tables.events.c if column.name not in left_out))
 
     async def _records(self, statement: Any) -> list[Record]:
         async with self._inbox.timed(), self._database.reading() as connection:
@@ -155,9 +172,7 @@ def _run(row: Row[Any]) -> HandlerRun:
 
 
 def _record(row: Row[Any], runs: Sequence[HandlerRun]) -> Record:
-    values = dict(row._mapping)  # noqa: SLF001  # SQLAlchemy's public name for it
-    for key in ("identity", "data", "hidden"):
-        del values[key]
+    values = {"body": None, **row._mapping}  # noqa: SLF001  # SQLAlchemy's public name for it
     values["headers"] = json.loads(values["headers"])
     values["correlation"] = json.loads(values["correlation"] or "{}")
     return Record(**values, runs=runs)

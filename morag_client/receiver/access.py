@@ -4,22 +4,29 @@ from __future__ import annotations
 
 import inspect
 import ipaddress
+import re
 from collections.abc import Awaitable, Callable
 from typing import Final, Literal
-from urllib.parse import urlsplit
 
 from starlette.requests import Request
+
+from morag_client.errors import ConfigurationError
 
 Right = Literal["read", "act"]
 Authorize = Callable[[Request], Awaitable[Right | None] | Right | None]
 
-_FORWARDING: Final = ("forwarded", "via", "x-real-ip", "x-client-ip", "cf-connecting-ip", "true-client-ip")
+_FORWARDING: Final = re.compile(r".*forwarded.*|via|.*-ip|.*-proto|.*-scheme")
+_HOST: Final = re.compile(r"([a-z0-9.-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?", re.IGNORECASE)
 
 
 class Access:
     """Decides by the application's own `authorize(request)`, and under `inspect` for developers on this machine."""
 
     def __init__(self, *, authorize: Authorize | None, inspect: bool) -> None:
+        if authorize is not None and not callable(authorize):
+            raise ConfigurationError(
+                f'authorize= takes a function that returns "read", "act" or None, not {authorize!r}'
+            )
         self._authorize = authorize
         self._inspect = inspect
 
@@ -44,17 +51,17 @@ class Access:
 def _is_local(request: Request) -> bool:
     """Whether somebody at this very machine asks; a proxy, a foreign Host (DNS rebinding) or Origin says no."""
     headers = request.headers
-    if any(name in headers for name in _FORWARDING) or any(name.startswith("x-forwarded-") for name in headers):
+    if any(_FORWARDING.fullmatch(name.replace("_", "-")) for name in headers):
+        return False
+    if headers.get("sec-fetch-site", "none") not in {"none", "same-origin"}:
         return False
     if request.client is None or not _is_loopback(request.client.host):
         return False
     hosts, origins = headers.getlist("host"), headers.getlist("origin")
     if len(hosts) != 1 or len(origins) > 1:
         return False
-    try:
-        return all(_is_loopback(urlsplit(url).hostname or "") for url in (f"//{hosts[0]}", *origins))
-    except ValueError:  # urlsplit refuses some
-        return False
+    named = [_HOST.fullmatch(place.removeprefix("http://").removeprefix("https://")) for place in (*hosts, *origins)]
+    return all(host is not None and _is_loopback(host[1].strip("[]")) for host in named)
 
 
 def _is_loopback(host: str) -> bool:

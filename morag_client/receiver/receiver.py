@@ -10,6 +10,7 @@ from typing import Literal
 
 from morag_client.config import Settings
 from morag_client.errors import (
+    ConfigurationError,
     InvalidPayload,
     MalformedBody,
 )
@@ -93,6 +94,8 @@ class Receiver:
             lease=lease,
         )
         self._proof = Proof(self.settings, tenant_of=secrets if callable(secrets) else None)
+        if registry is not None and not isinstance(registry, Registry):
+            raise ConfigurationError(f"registry= takes a Registry, not {registry!r}")
         self._dispatcher = Dispatcher(default_registry if registry is None else registry, receiver_type=type(self))
         self._location = locate(self.settings.database_url)
         self._lifecycle = Lifecycle(self._make_runtime)

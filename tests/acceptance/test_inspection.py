@@ -15,7 +15,7 @@ import servers
 from starlette.requests import Request
 from starlette.testclient import TestClient
 
-from morag_client import Event, Receiver, Registry
+from morag_client import ConfigurationError, Event, Receiver, Registry
 
 READING = [("GET", "/webhooks"), ("GET", "/api/events")]
 ACTING = [("DELETE", "/webhooks"), ("POST", "/webhooks/clear")]
@@ -123,14 +123,22 @@ def test_events_with_what_became_of_them(inspected: str) -> None:
     assert ask(inspected, "/api/events?state=lost").status == 422
 
 
-@pytest.mark.parametrize(
-    ("limit", "count"), [("1", 1), ("2", 2), ("0", 1), ("-1", 3), ("x", 3), ("9" * 50, 3), ("%C2%B2", 3)]
-)
-def test_any_limit_is_answered(inspected: str, limit: str, count: int) -> None:
+@pytest.mark.parametrize(("limit", "count"), [("1", 1), ("2", 2), ("1000", 3)])
+@pytest.mark.parametrize("path", ["/webhooks", "/api/events"])
+def test_a_limit_is_kept(inspected: str, path: str, limit: str, count: int) -> None:
     for _ in range(3):
         post(inspected, deliveries.unknown_body())
 
-    assert len(ask(inspected, f"/webhooks?limit={limit}").json) == count
+    listed = ask(inspected, f"{path}?limit={limit}").json
+    assert len(listed if path == "/webhooks" else listed["events"]) == count
+
+
+@pytest.mark.parametrize("limit", ["0", "-1", "x", "9" * 50, "%C2%B2", "1001"])
+@pytest.mark.parametrize("path", ["/webhooks", "/api/events"])
+def test_a_limit_that_is_none_is_422(inspected: str, path: str, limit: str) -> None:
+    answer = ask(inspected, f"{path}?limit={limit}")
+
+    assert (answer.status, answer.json) == (422, {"detail": "limit is no number from 1 to 1000"})
 
 
 # Who is at this machine -----------------------------------------------------------------------------------------------
@@ -164,6 +172,10 @@ def test_inspect_opens_to_developers_at_this_machine(still: str, host: bytes, or
         b"Origin: http://[",
         b"Origin:",
         b"Origin: http://localhost\r\nOrigin: http://evil.example",
+        b"X-Original-Forwarded-For: 127.0.0.1",
+        b"X_Forwarded_For: 127.0.0.1",
+        b"X-Cluster-Client-IP: 127.0.0.1",
+        b"Sec-Fetch-Site: cross-site",
     ],
 )
 def test_a_proxy_or_a_foreign_page_closes(still: str, line: bytes) -> None:
@@ -184,6 +196,8 @@ def test_a_proxy_or_a_foreign_page_closes(still: str, line: bytes) -> None:
         b"0.0.0.0",
         b"",
         b"2130706433",
+        b"evil.example@localhost",
+        b"localhost/evil.example",
     ],
 )
 def test_a_foreign_host_closes(still: str, host: bytes) -> None:
@@ -257,3 +271,26 @@ def test_inspect_comes_from_the_environment_too(tmp_path: Path, monkeypatch: pyt
     assert not Receiver(
         registry=Registry(), secrets="x", database_url=receiving.url_of(tmp_path), inspect=False
     ).settings.inspect
+
+
+def test_an_authorize_that_fails_opens_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    def broken(request: Request) -> Any:
+        raise KeyError("session")
+
+    with servers.serving(receiving.receiver_of(tmp_path, authorize=broken, inspect=True)) as url:
+        for method, target in READING + ACTING:
+            assert ask(url, target, method=method).status == 503
+    assert "authorize failed" in caplog.text
+
+
+def test_authorize_is_a_function(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="authorize= takes a function"):
+        receiving.receiver_of(tmp_path, authorize=True)
+
+
+def test_large_bodies_are_listed_within_a_bound(inspected: str) -> None:
+    for number in range(20):
+        post(inspected, json.dumps({"number": number, "text": "x" * 1_000_000}).encode())
+
+    listed = ask(inspected, "/webhooks").json
+    assert [item["payload"]["number"] for item in listed] == list(range(4, 20))

@@ -21,29 +21,31 @@ def test_candidates_are_in_the_order_of_registration() -> None:
     assert names(Dispatcher(registry, receiver_type=Receiver), deliveries.event("chunking.completed")) == [*"124"]
 
 
-def test_what_is_registered_later_is_taken_in_by_refresh() -> None:
-    registry = Registry()
+def test_what_is_registered_later_is_taken_in() -> None:
+    registry, included = Registry(), Registry()
+    registry.include(included)
     dispatcher = Dispatcher(registry, receiver_type=Receiver)
     event = deliveries.event("unknown")
     assert names(dispatcher, event) == []
 
-    registry.on("*", name="late")(lambda event: None)
-    dispatcher.refresh()
+    included.on("*", name="late")(lambda event: None)
 
     assert names(dispatcher, event) == ["late"]
     assert dispatcher.handler_names == ["late"]
 
 
-def test_a_refresh_refuses_what_cannot_be_bound_and_keeps_what_was() -> None:
+def test_what_is_registered_later_and_cannot_be_bound_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
     registry = Registry()
     registry.on("*", name="good")(lambda event: None)
     dispatcher = Dispatcher(registry, receiver_type=Receiver)
 
     registry.on("*", name="bad")(lambda event, other: None)
 
+    assert names(dispatcher, deliveries.event("unknown")) == ["good"]
+    assert names(dispatcher, deliveries.event("unknown")) == ["good"]
+    assert caplog.text.count("'bad'") == 1
     with pytest.raises(ConfigurationError):
         dispatcher.refresh()
-    assert names(dispatcher, deliveries.event("unknown")) == ["good"]
 
 
 def test_names_that_a_sender_makes_up_do_not_fill_the_memory() -> None:

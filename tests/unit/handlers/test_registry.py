@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import re
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import deliveries
@@ -189,3 +191,28 @@ def test_what_is_no_event(events: list[Any]) -> None:
 
 def test_the_module_level_on_is_the_default_registrys() -> None:
     assert on.__self__ is default_registry
+
+
+@pytest.mark.parametrize(
+    ("word", "meant"),
+    [("step_completed", "*.completed"), ("stage_failed", "stage.*.failed"), ("stage_chain_completion", "chain.*")],
+)
+def test_a_word_of_the_wire_is_answered_with_the_pattern_that_means_it(word: str, meant: str) -> None:
+    with pytest.warns(UnknownEventWarning, match=re.escape(repr(meant))):
+        Registry().on(word)
+
+
+@pytest.mark.parametrize(
+    "misuse",
+    [
+        lambda: Registry().on(""),
+        lambda: Registry().on("*", name=5),  # type: ignore[call-overload]
+        lambda: Registry().on("*", name=""),
+        lambda: Registry().on("*", where=True),  # type: ignore[call-overload]
+        lambda: Registry().include(5),  # type: ignore[arg-type]
+        lambda: Receiver(registry=Registry().on, insecure=False, secrets="s"),  # type: ignore[arg-type]
+    ],
+)
+def test_misuse_is_a_configuration_error(misuse: Callable[[], object]) -> None:
+    with pytest.raises(ConfigurationError):
+        misuse()

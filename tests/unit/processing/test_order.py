@@ -164,7 +164,7 @@ async def abandoned(url: str, body: bytes) -> None:
     await inbox.open()
     ownership = Ownership(inbox.database, worker_id="killed", lease=1.0)
     await ownership.beat(hostname="gone", pid=1)
-    [record] = await Queries(inbox).newest(limit=1)
+    [record] = await Queries(inbox).received(limit=1, most_bytes=1)
     assert record.body == body
     assert await ownership.claim([Claimable(record.id, record.task_key, record.task_id, record.tenant)])
     await inbox.close()
