@@ -3,5 +3,6 @@
 from morag_client.testing.delivering import DeliveryResult
 from morag_client.testing.emitter import Emitter
 from morag_client.testing.mock.server import MockMorag
+from morag_client.testing.serving import ThreadedServer
 
-__all__ = ["DeliveryResult", "Emitter", "MockMorag"]
+__all__ = ["DeliveryResult", "Emitter", "MockMorag", "ThreadedServer"]
