@@ -256,6 +256,13 @@ def test_a_length_that_is_no_length_is_the_servers_400(url: str, length: bytes) 
     assert servers.exchange(url, servers.request_bytes(b"{}", length=length or b" ")).status == 400
 
 
+@pytest.mark.parametrize("form", [b"%d ", b" %d", b"000%d", b"\t%d \t"])
+def test_a_length_may_be_written_with_blanks_and_zeros(url: str, form: bytes) -> None:
+    body = deliveries.task_body()
+
+    assert post(url, body, length=form % len(body)).status == 200
+
+
 def test_an_endless_chunked_body_is_413_and_not_kept(url: str, folder: Path) -> None:
     before = receiving.counts(folder)
     head = servers.request_bytes(b"", b"Transfer-Encoding: chunked", length=None)

@@ -204,6 +204,14 @@ def test_a_foreign_host_closes(still: str, host: bytes) -> None:
     assert ask(still, "/webhooks", host=host).status in {403, 400}
 
 
+def test_a_host_that_is_missing_or_said_twice_closes(still: str) -> None:
+    twice = ask(still, "/webhooks", b"Host: evil.example")
+    missing = servers.exchange(still, b"GET /webhooks HTTP/1.0\r\n\r\n")
+
+    assert twice.status in {403, 400}  # h11 takes that for no request at all
+    assert missing.status == 403
+
+
 @pytest.mark.parametrize(
     ("peer", "status"),
     [

@@ -320,10 +320,12 @@ def receiver_in_another_loop(receiver: Receiver) -> Any:
 async def test_lifespans_inside_each_other_stop_it_once_at_the_end(tmp_path: Path) -> None:
     receiver = receiving.receiver_of(tmp_path, Seen().registry)
     async with receiver.lifespan():
+        [(worker,)] = receiving.query(tmp_path, "SELECT id FROM webhook_workers")
         async with receiver.lifespan():
             await receiving.send(receiver, deliveries.task_body())
         await receiving.send(receiver, deliveries.task_body())
         await receiver.idle()
+        assert receiving.query(tmp_path, "SELECT id FROM webhook_workers") == [(worker,)]
     assert receiving.query(tmp_path, "SELECT count(*) FROM webhook_workers") == [(0,)]
 
 

@@ -18,6 +18,7 @@ import inboxes
 import pytest
 
 from morag_client.errors import DeliveryRejected, InboxUnavailable
+from morag_client.inbox.database import DriverError
 from morag_client.inbox.inbox import Inbox
 from morag_client.inbox.queries import Queries
 
@@ -262,3 +263,27 @@ async def test_what_is_cancelled_in_the_middle_of_a_transaction_keeps_no_lock(
     [row] = await inboxes.rows_of(inbox, "events", "id, hidden")
     assert row.hidden % 3 == 0
     assert row.hidden >= 3 * ended.count(False)  # some are cancelled when they are committed already
+
+
+async def test_a_batch_that_has_begun_is_not_abandoned(inbox: Inbox, lock: sqlite3.Connection) -> None:
+    rows = [inboxes.row(deliveries.task_body())]
+    lock.execute("BEGIN IMMEDIATE")
+    inserting = asyncio.create_task(inbox._insertion.insert(rows))
+    await asyncio.sleep(0.05)
+    inserting.cancel()
+    await asyncio.sleep(0.05)
+
+    assert not inserting.done()
+    assert inbox.database.write_lock.locked()  # nobody else may write meanwhile
+    lock.execute("ROLLBACK")
+    await asyncio.wait([inserting], timeout=5)
+    assert inserting.cancelled()
+    assert len(await inboxes.rows_of(inbox, "events", "id")) == 1
+
+
+async def test_the_databases_errors_do_not_tell_of_bodies(inbox: Inbox) -> None:
+    with pytest.raises(DriverError) as caught:
+        async with inbox.database.writing() as connection:
+            await connection.execute(inbox.database.tables.events.insert(), {"path": "s3cret-canary"})
+
+    assert "s3cret-canary" not in str(caught.value)

@@ -193,6 +193,28 @@ async def test_what_a_killed_worker_held_is_taken_over_after_the_lease(tmp_path:
     assert journal.sequences["left"] == [1, 2]
 
 
+async def test_a_later_event_does_not_overtake_one_that_another_worker_held(tmp_path: Path) -> None:
+    journal, body = Journal(), deliveries.step_body("held")
+    async with receiving.working(tmp_path) as receiver:
+        await receiving.send(receiver, body)
+    inbox = Inbox(locate(receiving.url_of(tmp_path)), commit_timeout=3.0, on_stored=lambda *_: None)
+    await inbox.open()
+    other = Ownership(inbox.database, worker_id="other", lease=30.0)
+    await other.beat(hostname="elsewhere", pid=1)
+    [record] = await Queries(inbox).newest(limit=1)
+    await other.claim([Claimable(record.id, record.task_key, record.task_id, record.tenant)])
+
+    async with receiving.working(tmp_path, journal.registry(is_async=True)) as receiver:
+        await asyncio.sleep(0.2)  # it has looked, and will again in less than a second
+        await other.leave()
+        await receiving.send(receiver, deliveries.step_body("held"))
+        await receiving.until(lambda: journal.count == 2)
+        await receiver.idle()
+    await inbox.close()
+
+    journal.assert_in_order(["held"], each=2)
+
+
 async def test_a_database_that_is_busy_for_a_while_loses_no_outcome(tmp_path: Path) -> None:
     journal, holds = Journal(), asyncio.Event()
     registry = journal.registry(is_async=True)
