@@ -44,7 +44,7 @@ async def send_at_once(receiver: Receiver, *bodies: bytes) -> list[int]:
 
 async def runs_of(receiver: Receiver, record_id: int) -> dict[str, str]:
     """How each handler's run of a record ended, by the handler's name."""
-    return {run.handler: run.state for run in (await receiver.record(record_id)).runs}
+    return {run.handler: run.state for run in (await receiver.events.get(record_id)).runs}
 
 
 async def until(holds: Callable[[], Any], *, seconds: float = 10.0) -> None:

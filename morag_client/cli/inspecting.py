@@ -98,7 +98,7 @@ async def _replay_here(app: str, record_ids: list[int]) -> bool:
         await receiver.idle()
         for record_id in record_ids:
             with contextlib.suppress(RecordNotFound):
-                record = await receiver.record(record_id)
+                record = await receiver.events.get(record_id)
                 _show([record])
                 complete = complete and record.state == "handled"
     return complete

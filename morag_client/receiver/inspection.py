@@ -50,7 +50,7 @@ def inspection_routes(receiver: Receiver, *, access: Access, lifecycle: Lifecycl
         state = request.query_params.get("state")
         if state is not None and state not in _STATES:
             return JSONResponse({"detail": f"state is none of {', '.join(_STATES)}"}, 422)
-        records = await receiver.records(limit=limit, state=state)
+        records = await receiver.events.list(limit=limit, state=state)
         return JSONResponse({"events": [described(record) for record in records]})
 
     async def live(_: Request) -> Response:

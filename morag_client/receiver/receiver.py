@@ -19,11 +19,11 @@ from morag_client.handlers.dispatch import Dispatcher
 from morag_client.handlers.registry import Registry, default_registry
 from morag_client.inbox.database import locate
 from morag_client.inbox.ownership import Claimable
-from morag_client.inbox.queries import Record
 from morag_client.inbox.rows import Arrival, EventRow, event_row, now
 from morag_client.processing.work import Work
 from morag_client.receiver.access import Access, Authorize
 from morag_client.receiver.asgi import Application
+from morag_client.receiver.events import Events
 from morag_client.receiver.lifecycle import Lifecycle
 from morag_client.receiver.proof import Proof, TenantOf
 from morag_client.receiver.reading import Receive, Scope, Send
@@ -99,6 +99,7 @@ class Receiver:
         self._dispatcher = Dispatcher(default_registry if registry is None else registry, receiver_type=type(self))
         self._location = locate(self.settings.database_url)
         self._lifecycle = Lifecycle(self._make_runtime)
+        self.events = Events(self._lifecycle)
         self._application = Application(
             self, access=Access(authorize=authorize, inspect=self.settings.inspect), lifecycle=self._lifecycle
         )
@@ -142,14 +143,6 @@ class Receiver:
         note = _note(row, reading) if runtime.takes_work else None
         stored = await runtime.inbox.record(arrival, row, note)
         return Receipt("received" if stored.is_new else "duplicate", stored.record_id, reading)
-
-    async def records(self, *, limit: int = 50, state: str | None = None) -> list[Record]:
-        """The newest records with their handlers' runs, newest first; `state` is stored, handled or failed."""
-        return await (await self._lifecycle.runtime()).queries.newest(limit=limit, state=state)
-
-    async def record(self, record_id: int) -> Record:
-        """The record of an id, with its handlers' runs. Raises RecordNotFound."""
-        return await (await self._lifecycle.runtime()).queries.get(record_id)
 
     async def replay(self, record_id: int) -> list[str]:
         """Lets the failed handlers of a record run again, or all of them where none failed; their names.

@@ -56,7 +56,7 @@ async def test_all_matching_handlers_run_plain_and_async(tmp_path: Path, registr
     async with receiving.working(tmp_path, registry) as receiver:
         [record_id] = await receiving.send(receiver, body)
         await receiver.idle()
-        record = await receiver.record(record_id)
+        record = await receiver.events.get(record_id)
 
     context, given = seen["async"]
     assert seen.keys() == {"plain", "async"}
@@ -80,7 +80,7 @@ async def test_a_record_that_nobody_wants_is_handled(tmp_path: Path, registry: R
         [record_id] = await receiving.send(receiver, deliveries.task_body("task-1"))
         await receiver.idle()
 
-        record = await receiver.record(record_id)
+        record = await receiver.events.get(record_id)
     assert (record.state, list(record.runs)) == ("handled", [])
 
 
@@ -120,7 +120,7 @@ async def test_one_handler_failing_stops_no_other(
     async with receiving.working(tmp_path, registry) as receiver:
         [first, second] = await receiving.send(receiver, deliveries.task_body(), deliveries.task_body())
         await receiver.idle()
-        records = [await receiver.record(record_id) for record_id in (first, second)]
+        records = [await receiver.events.get(record_id) for record_id in (first, second)]
 
     for record in records:
         assert record.state == "failed"
@@ -142,7 +142,7 @@ async def test_stop_iteration_is_an_outcome_like_any_other(tmp_path: Path, regis
     async with receiving.working(tmp_path, registry) as receiver:
         [record_id] = await receiving.send(receiver, deliveries.task_body())
         await receiver.idle()
-        [run] = (await receiver.record(record_id)).runs
+        [run] = (await receiver.events.get(record_id)).runs
 
     assert run.error.startswith("RuntimeError")
     assert "raising" in run.traceback
@@ -155,7 +155,7 @@ async def test_what_ends_the_event_loop_is_a_plain_handlers_outcome(tmp_path: Pa
         [record_id] = await receiving.send(receiver, deliveries.task_body())
         await receiver.idle()
 
-        assert "KeyboardInterrupt" in (await receiver.record(record_id)).runs[0].error
+        assert "KeyboardInterrupt" in (await receiver.events.get(record_id)).runs[0].error
 
 
 async def test_errors_and_tracebacks_are_bounded(tmp_path: Path, registry: Registry) -> None:
@@ -164,7 +164,7 @@ async def test_errors_and_tracebacks_are_bounded(tmp_path: Path, registry: Regis
     async with receiving.working(tmp_path, registry) as receiver:
         [record_id] = await receiving.send(receiver, deliveries.task_body())
         await receiver.idle()
-        [run] = (await receiver.record(record_id)).runs
+        [run] = (await receiver.events.get(record_id)).runs
 
     assert len(run.error) < 1100
     assert len(run.traceback) < 8100
@@ -238,7 +238,7 @@ async def test_events_without_a_task_are_handled_too(tmp_path: Path, registry: R
         ids = await receiving.send_at_once(receiver, *(deliveries.unknown_body() for _ in range(20)))
         await receiver.idle()
 
-        assert {(await receiver.record(record_id)).state for record_id in ids} == {"handled"}
+        assert {(await receiver.events.get(record_id)).state for record_id in ids} == {"handled"}
     assert sequences == [None] * 20
 
 
@@ -248,12 +248,12 @@ async def test_a_body_that_cannot_be_read_any_more_is_a_failed_record(tmp_path: 
         database = receiver._lifecycle._runtime.inbox.database
         async with database.writing() as connection:
             await connection.exec_driver_sql("UPDATE webhook_events SET body = x'00'")
-        assert (await receiver.record(record_id)).state == "stored"
+        assert (await receiver.events.get(record_id)).state == "stored"
 
     registry.on("*", name="1")(lambda event: None)
     async with receiving.working(tmp_path, registry) as receiver:
         await receiver.idle()
-        record = await receiver.record(record_id)
+        record = await receiver.events.get(record_id)
 
     assert (record.state, list(record.runs)) == ("failed", [])
 
@@ -295,8 +295,8 @@ async def test_replay_runs_what_failed_and_nothing_else(tmp_path: Path, registry
         for state in ("failed", "handled"):
             assert await receiver.replay(record_id) == ["fickle"]
             await receiver.idle()
-            assert (await receiver.record(record_id)).state == state
-        runs = {run.handler: (run.state, run.attempts) for run in (await receiver.record(record_id)).runs}
+            assert (await receiver.events.get(record_id)).state == state
+        runs = {run.handler: (run.state, run.attempts) for run in (await receiver.events.get(record_id)).runs}
 
     assert fickle.attempts == [1, 2, 3]
     assert steady.attempts == [1]
@@ -330,7 +330,7 @@ async def test_a_replay_is_picked_up_whenever_it_comes(tmp_path: Path, registry:
                 group.create_task(receiving.send(receiver, *(deliveries.task_body("x") for _ in range(3))))
                 await receiver.replay(record_id)
                 await receiver.idle()
-                assert (await receiver.record(record_id)).state == "handled"
+                assert (await receiver.events.get(record_id)).state == "handled"
         await receiver.idle()
 
     assert time.monotonic() - began < 15  # not one poll after the other

@@ -130,7 +130,7 @@ async def test_what_an_earlier_process_left_is_handled_in_order_however_much_it_
         await more
         await receiver.idle()
 
-        assert await receiver.records(state="stored") == []
+        assert await receiver.events.list(state="stored") == []
     journal.assert_in_order(TASKS, each=103)
 
 
@@ -153,7 +153,7 @@ async def test_two_workers_on_one_database_share_the_work_and_do_none_of_it_twic
         await receiving.until(lambda: journal.count >= 8 * 5 * len(TASKS))
         await one.idle()
         await other.idle()
-        assert await one.records(state="stored") == []
+        assert await one.events.list(state="stored") == []
 
     journal.assert_in_order(TASKS, each=8 * 5)
 
@@ -234,5 +234,5 @@ async def test_a_database_that_is_busy_for_a_while_loses_no_outcome(tmp_path: Pa
         lock.close()
         await receiver.idle()
 
-        assert {record.state for record in await receiver.records()} == {"handled"}
+        assert {record.state for record in await receiver.events.list()} == {"handled"}
     journal.assert_in_order(TASKS, each=1)

@@ -21,7 +21,7 @@ async def left_behind(folder: Path, record_id: int) -> tuple[Record, list[Any]]:
     """The record and the tasks as the next process finds them."""
     async with receiving.working(folder) as receiver:
         tasks = await inboxes.rows_of(receiver._lifecycle._runtime.inbox, "tasks", "task_id, owner")
-        return await receiver.record(record_id), [tuple(row) for row in tasks]
+        return await receiver.events.get(record_id), [tuple(row) for row in tasks]
 
 
 @pytest.mark.parametrize("is_async", [True, False])
@@ -94,7 +94,7 @@ async def test_a_handler_that_succeeded_beside_one_that_is_cut_off_does_not_run_
     is_slow = False
     async with receiving.working(tmp_path, registry) as receiver:
         await receiver.idle()
-        assert (await receiver.record(record_id)).state == "handled"
+        assert (await receiver.events.get(record_id)).state == "handled"
     assert seen == ["quick", "slow"]
 
 

@@ -1,0 +1,26 @@
+"""The stored events, as an application sees them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from morag_client.inbox.queries import Record
+from morag_client.receiver.lifecycle import Lifecycle
+
+
+class Events:
+    """What the inbox holds: `receiver.events`. Raises InboxUnavailable where the database does not answer."""
+
+    def __init__(self, lifecycle: Lifecycle) -> None:
+        self._lifecycle = lifecycle
+
+    async def list(self, *, limit: int = 50, state: str | None = None) -> Sequence[Record]:
+        """The newest records with their handlers' runs, newest first; `state` is stored, handled or failed.
+
+        Their bodies are left out.
+        """
+        return await (await self._lifecycle.runtime()).queries.newest(limit=limit, state=state)
+
+    async def get(self, record_id: int) -> Record:
+        """The record of an id, with its body and its handlers' runs. Raises RecordNotFound."""
+        return await (await self._lifecycle.runtime()).queries.get(record_id)
