@@ -39,6 +39,8 @@ def _reason(body: bytes, error: ValueError) -> str:
             return f"the body starts with a byte order mark ({encoding}); send plain UTF-8"
     if not body.strip():
         return "the body is empty; expected a JSON object"
+    if "hex escape" in str(error):
+        return f"the body has half a character, a \\u escape without its other half or its digits: {error}"
     return f"the body is not valid JSON: {error}"
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 class Delivery:
     """One HTTP arrival: what was asked of which URL, with which headers and which bytes.
 
-    `path` and `query` are as sent (percent-encoded, the query without its `?`); header names are lower case.
+    `path` is decoded, `query` is as sent, without its `?`; header names are lower case.
     """
 
     body: bytes

@@ -71,7 +71,8 @@ def secret_keys(secrets: Secret | Iterable[Secret]) -> tuple[bytes, ...]:
 
 def keys_of(kind: str, values: Iterable[Secret]) -> tuple[bytes, ...]:
     """Secrets or tokens as bytes. Raises ConfigurationError where there is none, or one that proves nothing."""
-    keys = tuple(_key(kind, value) for value in values)
+    several: object = values
+    keys = tuple(_key(kind, value) for value in values) if isinstance(several, Iterable) else ()
     if not keys:
         raise ConfigurationError(f"there is no {kind}; set one, or leave this kind of proof out altogether")
     return keys

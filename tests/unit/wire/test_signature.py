@@ -159,3 +159,11 @@ def test_the_reason_is_named(signature: str | None, why: str) -> None:
 def test_any_other_value_is_401(signature: str | bytes) -> None:
     with pytest.raises(SignatureError):
         verify_signature(BODY, signature, [SECRET, "second"])
+
+
+@pytest.mark.parametrize("secret", [None, 5, [None], []])
+def test_what_is_no_secret_is_a_configuration_error(secret: Any) -> None:
+    with pytest.raises(ConfigurationError):
+        sign(b"{}", secret)
+    with pytest.raises(ConfigurationError):
+        verify_signature(b"{}", "sha256=", secret)
