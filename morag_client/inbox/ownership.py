@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 
 from sqlalchemy import ColumnElement, Float, bindparam, case, delete, func, literal_column, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -18,6 +19,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from morag_client.inbox.database import Database
 from morag_client.inbox.rows import STORED
 from morag_client.inbox.tables import Tables
+
+_DEAD_LEASES: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +91,14 @@ class Ownership:
             await connection.execute(
                 statement.on_conflict_do_update(index_elements=[workers.c.id], set_={"heartbeat_at": self._clock()})
             )
+
+    async def forget_the_dead(self) -> None:
+        """Removes the rows of workers that were killed long ago and hold nothing any more."""
+        tasks, workers = self._tables.tasks, self._tables.workers
+        holding = select(tasks.c.owner).where(tasks.c.owner.is_not(None))
+        long_ago = workers.c.heartbeat_at < self._clock() - _DEAD_LEASES * self._lease
+        async with self._database.writing() as connection:
+            await connection.execute(delete(workers).where(long_ago, workers.c.id.not_in(holding)))
 
     async def leave(self, *, keep: Sequence[bytes] = ()) -> None:
         """Gives back every lane but those to keep, and the worker's own row where there are none of these.

@@ -324,6 +324,21 @@ async def test_leaving_keeps_what_still_runs_until_the_lease_ends(inbox: Inbox, 
     assert await bob.claim_one(ids[0]) is not None
 
 
+async def test_workers_that_died_long_ago_are_forgotten_unless_they_hold_something(
+    inbox: Inbox, ann: Worker, bob: Worker
+) -> None:
+    [record_id] = await stored(inbox, "t")
+    assert await bob.claim_one(record_id)
+    for name in ("cat", "dog"):
+        await Worker(inbox, name).beat()
+    for worker, leases in ((bob, 100), (Worker(inbox, "cat"), 100), (Worker(inbox, "dog"), 2)):
+        await silence(inbox, worker, seconds=leases * LEASE)
+
+    await ann.ownership.forget_the_dead()
+
+    assert {row.id for row in await inboxes.rows_of(inbox, "workers", "id")} == {"ann", "bob", "dog"}
+
+
 def test_records_of_one_task_share_a_lane_and_others_do_not() -> None:
     def lanes(*claimables: Claimable) -> Sequence[bytes]:
         return [claimable.lane for claimable in claimables]
