@@ -13,7 +13,7 @@ from morag_client.errors import DeliveryRejected, InboxUnavailable
 from morag_client.inbox import schema
 from morag_client.inbox.database import Database, Location, unavailable
 from morag_client.inbox.insertion import SqliteInsertion
-from morag_client.inbox.rows import Arrival, EventRow, QuarantineRow, quarantine_row
+from morag_client.inbox.rows import Arrival, EventRow, quarantine_row
 from morag_client.inbox.writer import GroupCommit, RowRefused, Stored
 
 OnStored = Callable[[int, Any], None]
@@ -115,6 +115,3 @@ class Inbox:
         """Asks the database for a sign of life. Raises InboxUnavailable."""
         async with self.timed(), self.database.reading() as connection:
             await connection.exec_driver_sql("SELECT 1")
-
-
-__all__ = ["Arrival", "EventRow", "Inbox", "QuarantineRow", "Stored"]

@@ -119,12 +119,12 @@ class GroupCommit:
             await self._commit(self._under_way)
             self._under_way = []
             # Whoever was just answered may have the next one ready. To let the event loop come round a few times makes
-            # batches twice as large under load, and every commit costs as much as five rows.
+            # batches twice as large under load, and every commit costs as much as four rows.
             for _ in range(_TURNS):
                 await asyncio.sleep(0)
 
     def _expire(self) -> None:
-        """Tells those who have waited too long; one timer for all, since one each costs a twentieth of the speed."""
+        """Tells those who have waited too long; one timer for all, since one each shows in the profile."""
         oldest = self._loop.time() - self._timeout
         waiting = [*self._under_way, *self._waiting.values()]
         _fail(

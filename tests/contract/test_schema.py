@@ -161,8 +161,8 @@ async def test_two_prefixes_are_two_inboxes(database_url: str) -> None:
 
 
 async def test_starting_at_once_in_one_process(database_url: str) -> None:
-    async def open_one() -> None:
+    async def open_one() -> int:
         async with inboxes.opened(database_url) as inbox:
-            await inboxes.record(inbox, deliveries.task_body())
+            return (await inboxes.record(inbox, deliveries.task_body())).record_id
 
-    await asyncio.gather(*(open_one() for _ in range(4)))
+    assert sorted(await asyncio.gather(*(open_one() for _ in range(4)))) == [1, 2, 3, 4]

@@ -78,5 +78,8 @@ def test_without_being_started_there_is_no_url() -> None:
 
 def test_stopping_twice_is_no_error() -> None:
     server = ThreadedServer(Starlette()).start()
+    url = server.url
     server.stop()
     server.stop()
+    with pytest.raises(httpx2.ConnectError):
+        httpx2.get(url)
