@@ -1,44 +1,41 @@
-"""The connection to the database: which one, set up how, and one writer at a time where it is SQLite."""
+"""The connection to the database: reading, writing in transactions, and letting go of it in an orderly way."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import logging
-import os
-import shutil
-import sqlite3
-import tempfile
-import warnings
-import weakref
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Final
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from sqlalchemy import Table, event
 from sqlalchemy.dialects import sqlite
-from sqlalchemy.engine import URL, Connection, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.engine import Connection, ExceptionContext
+from sqlalchemy.exc import DBAPIError, TimeoutError as PoolTimeout
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from morag_client.errors import ConfigurationError, InboxUnavailable, MoragWarning
+from morag_client.errors import InboxUnavailable
+from morag_client.inbox.location import Location
+from morag_client.inbox.sqlite_thread import LentConnection, SqliteThread, configure_sqlite, may_be_broken
 from morag_client.inbox.tables import Tables, make_tables
+
+if TYPE_CHECKING:
+    from morag_client.inbox.postgres_connections import PostgresConnections
+
+T = TypeVar("T")
 
 DriverError = DBAPIError
 """What a statement raises that the database refused or did not answer, for those who know no SQLAlchemy."""
 
-_BUSY_TIMEOUT_MS: Final = 2500
-_WRITES: Final = "morag_writes"
+LONGEST: Final = 15.0
+"""Seconds after which a statement is given up that nobody set a limit for."""
+TRANSACTION: Final = "morag_transaction"
+"""The execution option that names the handler's transaction a connection is used for."""
+
 _WAL_ATTEMPTS: Final = 50
-
-
-@dataclass(frozen=True, slots=True, weakref_slot=True, eq=False)
-class Location:
-    """Where a database is. A temporary one is removed once nobody knows this, at the latest at the process's end."""
-
-    url: URL
+_POOL_SIZE: Final = 10
+_CLOSE_SECONDS: Final = 1.0
 
 
 class Database:
@@ -48,19 +45,29 @@ class Database:
         self.location = location
         self.prefix = prefix
         self.tables: Tables = make_tables(prefix)
-        arguments = {"factory": _Connection} if self.is_sqlite else {}
-        self.engine: AsyncEngine = create_async_engine(location.url, connect_args=arguments, hide_parameters=True)
+        self.connections = None if location.is_sqlite else _connections(location)
+        """PostgreSQL's, of which the acknowledging insert has one of its own."""
+        self.engine: AsyncEngine = create_async_engine(location.url, hide_parameters=True, **self._options())
+        self._reading = self.engine
         self._lent = _Lent(self.engine)
         # SQLite has one writer; who waits here waits fairly, and not in the busy handler's naps.
         self.write_lock = asyncio.Lock()
+        self._thread: SqliteThread | None = None
+        self._late: set[asyncio.Task[Any]] = set()
         if self.is_sqlite:
             _keep_bodies_out_of_logs()
             event.listen(self.engine.sync_engine, "connect", configure_sqlite)
             event.listen(self.engine.sync_engine, "begin", _begin_sqlite)
+            event.listen(self.engine.sync_engine, "handle_error", _note_broken)
+        if self.connections is not None:
+            self.connections.watch(self.engine)
+            # Between statements PostgreSQL would show what others commit in a transaction too (READ COMMITTED), so that
+            # reading in one has no use but two more ways to the server and back.
+            self._reading = self.engine.execution_options(isolation_level="AUTOCOMMIT")
 
     @property
     def is_sqlite(self) -> bool:
-        return self.location.url.get_backend_name() == "sqlite"
+        return self.location.is_sqlite
 
     def insert(self, table: Table) -> Any:
         """The database's own INSERT, which knows ON CONFLICT."""
@@ -90,25 +97,102 @@ class Database:
             else:
                 return
 
-    @contextlib.asynccontextmanager
-    async def writing(self) -> AsyncIterator[AsyncConnection]:
-        """A connection in a transaction that writes; commits at the end, rolls back on an exception."""
-        async with contextlib.AsyncExitStack() as stack:
-            if self.is_sqlite:
-                await stack.enter_async_context(self.write_lock)
-            engine = self.engine.execution_options(**{_WRITES: True})
-            yield await stack.enter_async_context(engine.begin())
+    async def read(self, work: Callable[[Connection], T], *, patience: float = LONGEST) -> T:
+        """What `work` returns, called with a connection that is only to read from.
 
-    @contextlib.asynccontextmanager
-    async def reading(self) -> AsyncIterator[AsyncConnection]:
-        """A connection in a transaction that only reads."""
-        async with self.engine.connect() as connection:
-            yield connection
+        Raises InboxUnavailable where the database errs or does not answer within `patience` (seconds).
+        """
+        return await self._bounded(self._read(work), patience)
+
+    async def write(self, work: Callable[[Connection], T], *, patience: float = LONGEST) -> T:
+        """What `work` returns, called with a connection in a transaction that is committed when this returns.
+
+        Where it raises, all is rolled back. Raises InboxUnavailable where the database errs or does not answer within
+        `patience` (seconds); it may still commit then.
+        """
+        return await self._bounded(self._write(work), patience)
 
     async def close(self) -> None:
         """Lets go of the database; who is just using it has a moment to finish."""
-        await self._lent.settle(seconds=1.0)
+        await self._end_late(seconds=_CLOSE_SECONDS)
+        await self._lent.settle(seconds=_CLOSE_SECONDS)
+        if self._thread is not None:
+            await self._thread.close()
+            self._thread = None
         await self.engine.dispose()
+        if self.connections is not None:
+            await self.connections.close()
+
+    async def abandon(self) -> None:
+        """Lets go of the database where the event loop that used it is gone."""
+        if self._thread is not None:
+            self._thread.abandon()
+            self._thread = None
+        self._late.clear()
+        if self.connections is not None:
+            self.connections.abandon()
+        await self.close()
+
+    @property
+    def thread(self) -> SqliteThread:
+        """The thread that writes into a SQLite file; whoever uses it has the `write_lock`."""
+        if self._thread is None:
+            self._thread = SqliteThread(self.location.url)
+        return self._thread
+
+    async def _read(self, work: Callable[[Connection], T]) -> T:
+        async with self._reading.connect() as connection:
+            return await connection.run_sync(work)
+
+    async def _write(self, work: Callable[[Connection], T]) -> T:
+        if self.is_sqlite:
+            async with self.write_lock:
+                return await self.thread.run(work)
+        async with self.engine.begin() as connection:
+            return await connection.run_sync(work)
+
+    async def _bounded(self, coroutine: Coroutine[Any, Any, T], patience: float) -> T:
+        # In a task of its own: a connection that hangs is cleaned up by it, and whoever asked does not wait for that.
+        task = asyncio.create_task(coroutine, name="morag-database")
+        self._late.add(task)
+        task.add_done_callback(self._forget)
+        try:
+            await asyncio.wait([task], timeout=patience)
+        except asyncio.CancelledError:
+            task.cancel()
+            raise
+        if not task.done():
+            task.cancel()
+            if self.connections is not None:
+                self.connections.doubt()
+            raise InboxUnavailable(f"the database did not answer within {patience:g} s")
+        if task.cancelled():
+            raise InboxUnavailable("the inbox was closed")
+        try:
+            return task.result()
+        except (DBAPIError, PoolTimeout, OSError) as error:
+            raise unavailable(error) from error
+
+    async def _end_late(self, *, seconds: float) -> None:
+        """Waits for those who are just reading or writing, at most so long, and stops the others."""
+        for _ in range(2):
+            if not self._late:
+                return
+            await asyncio.wait(self._late, timeout=seconds)
+            for task in self._late:
+                task.cancel()
+
+    def _options(self) -> dict[str, Any]:
+        if self.connections is None:
+            return {"connect_args": {"factory": LentConnection}}
+        # No pre_ping: it asks for a sign of life each time, with three ways to the server, and waits for it for ever.
+        connect = {"async_creator_fn": self.connections.connect_for_pool}
+        return {"pool_size": _POOL_SIZE, "pool_use_lifo": True, "connect_args": connect}
+
+    def _forget(self, task: asyncio.Task[Any]) -> None:
+        self._late.discard(task)
+        if not task.cancelled():
+            task.exception()  # told already, or there is nobody left to tell
 
 
 class _Lent:
@@ -138,58 +222,16 @@ class _Lent:
             entry.invalidate()
 
 
-class _Connection(sqlite3.Connection):
-    """A connection that holds no lock once it is closed.
-
-    SQLite keeps a closed connection, with its transaction, for as long as there is a statement of it; where a task is
-    cancelled in the middle of one, that is as long as anybody keeps the traceback.
-    """
-
-    def close(self) -> None:
-        if self.in_transaction:
-            self.rollback()
-        super().close()
-
-
-def locate(given: str | None) -> Location:
-    """The database that is meant, with the driver that we use; without one a private temporary SQLite file.
-
-    Raises ConfigurationError for what cannot be used.
-    """
-    if given is None:
-        return _temporary()
-    try:
-        url = make_url(given)
-    except ArgumentError:
-        raise ConfigurationError(
-            "the database URL cannot be read; expected sqlite:///relative.db or sqlite:////absolute.db"
-        ) from None
-    if url.get_backend_name() != "sqlite":
-        raise ConfigurationError(f"no inbox can be kept in {url.get_backend_name()}; expected sqlite:///file.db")
-    if not url.database or url.database == ":memory:" or "memory" in str(url.query.get("mode", "")):
-        raise ConfigurationError(
-            "a SQLite database in memory loses what it was given, and one connection would share its transactions"
-            " with another; give a file: sqlite:///morag.db"
-        )
-    path = Path(url.database).expanduser().absolute()
-    if not path.parent.is_dir():
-        raise ConfigurationError(f"the folder of the database does not exist: {path.parent}; create it first")
-    return Location(url.set(drivername="sqlite+aiosqlite", database=str(path)))
-
-
-def configure_sqlite(connection: Any, _record: object = None) -> None:
-    """Sets up a SQLite connection: we begin transactions ourselves, and a commit is on the disk when it returns."""
-    connection.isolation_level = None
-    cursor = connection.cursor()
-    for pragma in (f"busy_timeout={_BUSY_TIMEOUT_MS}", "synchronous=FULL", "foreign_keys=ON"):
-        cursor.execute(f"PRAGMA {pragma}")
-    cursor.close()
-
-
 def unavailable(error: BaseException) -> InboxUnavailable:
     """The error to raise where the database did not do its part; says what the database said, without parameters."""
     said = error.orig if isinstance(error, DBAPIError) else error
     return InboxUnavailable(f"the database did not answer as it should: {said}")
+
+
+def _connections(location: Location) -> PostgresConnections:
+    from morag_client.inbox.postgres_connections import PostgresConnections  # noqa: PLC0415  # its driver is an extra
+
+    return PostgresConnections(location.url)
 
 
 def _keep_bodies_out_of_logs() -> None:
@@ -199,26 +241,14 @@ def _keep_bodies_out_of_logs() -> None:
         driver.setLevel(logging.INFO)
 
 
+def _note_broken(context: ExceptionContext) -> None:
+    if may_be_broken(context.original_exception):
+        context.is_disconnect = True  # the pool opens new ones then
+
+
 def _begin_sqlite(connection: Connection) -> None:
-    # A transaction that reads first and then wants to write fails at once if another wrote in between.
-    writes = connection.get_execution_options().get(_WRITES, False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
-
-
-def _temporary() -> Location:
-    folder = tempfile.mkdtemp(prefix="morag-")
-    warnings.warn(
-        "no database is configured: what is received is kept in a temporary file and gone when this process ends;"
-        " set database_url or MORAG_DATABASE_URL, for example sqlite:///morag.db",
-        MoragWarning,
-        stacklevel=4,
-    )
-    location = Location(URL.create("sqlite+aiosqlite", database=str(Path(folder) / "inbox.db")))
-    # Not a TemporaryDirectory: that one warns where it is left to be removed in the end, which is just what is meant.
-    weakref.finalize(location, _remove, folder, os.getpid())
-    return location
-
-
-def _remove(folder: str, owner: int) -> None:
-    if os.getpid() == owner:  # a forked child has the finalizer too
-        shutil.rmtree(folder, ignore_errors=True)
+    transaction = connection.get_execution_options().get(TRANSACTION)
+    if transaction is None:
+        connection.exec_driver_sql("BEGIN")
+    else:
+        transaction.begun(connection)

@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Any, Final
+from datetime import UTC, datetime
+from typing import Any, Final, TypeVar
 
-from sqlalchemy import Row, Select, delete, func, select, update
+from sqlalchemy import Row, Select, String, bindparam, func, select, update
+from sqlalchemy.engine import Connection
 
 from morag_client.errors import RecordNotFound
+from morag_client.inbox.clock import database_clock
 from morag_client.inbox.inbox import Inbox
 from morag_client.inbox.rows import STORED
 
-FAILED: Final = "failed"
+T = TypeVar("T")
+
 _HIDDEN_AT_ONCE: Final = 5000
 
 
 @dataclass(frozen=True, slots=True)
 class HandlerRun:
-    """One handler's outcome for a record; `state` is `succeeded` or `failed`."""
+    """One handler's outcome for a record.
+
+    `state` is `succeeded`, `retrying` (again at `next_attempt_at`), `failed` (it gave up: a dead letter), `discarded`,
+    or `stuck` (a plain function that did not end in time and still runs).
+    """
 
     handler: str
     state: str
@@ -28,14 +35,16 @@ class HandlerRun:
     error: str | None
     started_at: datetime | None
     finished_at: datetime | None
+    next_attempt_at: datetime | None
     traceback: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A stored event. `state` is `stored` (waits for its handlers), `handled` or `failed` (a run of it failed).
+    """A stored event.
 
-    `body` is the delivery's, as it came; None in listings.
+    `state` is `stored` (waits for its handlers), `retrying` (some of them are to be tried again), `handled`, or
+    `failed` (one of them gave up). `body` is the delivery's, as it came; None in listings, and once it was pruned.
     """
 
     id: int
@@ -54,6 +63,7 @@ class Record:
     tenant: str
     state: str
     sequence: int | None
+    is_late: bool | None
     received_at: datetime
     path: str
     query: str
@@ -65,98 +75,140 @@ class Record:
 
 
 class Queries:
-    """What can be asked of the inbox, and the few things that can be told to it."""
+    """What can be asked of the inbox. Everything here raises InboxUnavailable."""
 
     def __init__(self, inbox: Inbox) -> None:
         self._inbox = inbox
         self._database = inbox.database
         self._tables = inbox.database.tables
 
-    async def newest(self, *, limit: int, state: str | None = None) -> list[Record]:
+    async def newest(
+        self, *, limit: int, state: str | None = None, task_id: str | None = None, name: str | None = None
+    ) -> list[Record]:
         """The newest records with their runs, newest first, without their bodies."""
         events = self._tables.events
         statement = self._select(body=False).order_by(events.c.id.desc()).limit(limit)
-        if state is not None:
-            statement = statement.where(events.c.state == state)
-        return await self._records(statement)
+        for column, wanted in ((events.c.state, state), (events.c.task_id, task_id), (events.c.name, name)):
+            if wanted is not None:
+                statement = statement.where(column == wanted)
+        return await self._read(lambda connection: self._records(connection, statement))
 
     async def received(self, *, limit: int, most_bytes: int) -> list[Record]:
         """The newest records that are not hidden, with their bodies, oldest first; at least one, whatever its size."""
         events = self._tables.events
         sizes = select(events.c.id, func.length(events.c.body).label("size")).where(events.c.hidden == 0)
-        async with self._inbox.timed(), self._database.reading() as connection:
-            rows = (await connection.execute(sizes.order_by(events.c.id.desc()).limit(limit))).all()
-        ids: list[int] = []
-        for row in rows:
-            most_bytes -= row.size or 0
-            if ids and most_bytes < 0:
-                break
-            ids.append(row.id)
-        return await self._records(self._select().where(events.c.id.in_(ids)).order_by(events.c.id))
+
+        def work(connection: Connection) -> list[Record]:
+            ids: list[int] = []
+            left = most_bytes
+            for row in connection.execute(sizes.order_by(events.c.id.desc()).limit(limit)):
+                left -= row.size or 0
+                if ids and left < 0:
+                    break
+                ids.append(row.id)
+            return self._records(connection, self._select().where(events.c.id.in_(ids)).order_by(events.c.id))
+
+        return await self._read(work)
 
     async def get(self, record_id: int) -> Record:
         """The record of an id. Raises RecordNotFound."""
-        events = self._tables.events
-        found = await self._records(self._select().where(events.c.id == record_id))
+        statement = self._select().where(self._tables.events.c.id == record_id)
+        found = await self._read(lambda connection: self._records(connection, statement))
         if not found:
             raise RecordNotFound(f"there is no record {record_id}")
         return found[0]
 
-    async def waiting(self, *, after: int, up_to: int | None = None, limit: int) -> list[Record]:
-        """The records that wait for their handlers, with ids after one and up to another, oldest first."""
+    async def of_task(self, task_key: bytes, *, limit: int) -> list[Record]:
+        """The first records of a task with their runs, by number and then by id; those without a number come last."""
         events = self._tables.events
-        statement = (
-            self._select().where(events.c.state == STORED, events.c.id > after).order_by(events.c.id).limit(limit)
-        )
+        mine = self._select(body=False).where(events.c.task_key == task_key)
+        # Not in one statement: each of these has an index. The word stands in it, since only then the index is known.
+        stored = bindparam("stored", STORED, String, literal_execute=True)
+        numbered = mine.where(events.c.sequence.is_not(None)).order_by(events.c.sequence, events.c.id)
+        unnumbered = mine.where(events.c.state == stored, events.c.sequence.is_(None)).order_by(events.c.id)
+
+        def work(connection: Connection) -> list[Record]:
+            found = self._records(connection, numbered.limit(limit))
+            left = limit - len(found)
+            return found + self._records(connection, unnumbered.limit(left)) if left else found
+
+        return await self._read(work)
+
+    async def waiting_ids(self, *, after: int, up_to: int | None = None, limit: int) -> list[int]:
+        """The ids of the records that wait for their handlers, after one and up to another, in their order."""
+        events = self._tables.events
+        statement = select(events.c.id).where(events.c.state == STORED, events.c.id > after).order_by(events.c.id)
         if up_to is not None:
             statement = statement.where(events.c.id <= up_to)
-        return await self._records(statement)
+        return await self._read(lambda connection: list(connection.execute(statement.limit(limit)).scalars()))
 
-    async def reopen(self, record_id: int) -> list[str]:
-        """Makes a record wait again for those of its handlers that have not succeeded; their names are returned.
+    @property
+    def commits_in_order(self) -> bool:
+        """Whether records become visible in the order of their ids."""
+        return self._database.is_sqlite  # it has one writer at a time
 
-        A record without a failed run waits for all of its handlers again. Raises RecordNotFound.
-        """
-        events, runs = self._tables.events, self._tables.runs
-        async with self._inbox.timed(), self._database.writing() as connection:
-            state = (await connection.execute(select(events.c.state).where(events.c.id == record_id))).scalar()
-            if state is None:
-                raise RecordNotFound(f"there is no record {record_id}")
-            statement = select(runs.c.handler, runs.c.state).where(runs.c.record_id == record_id).order_by(runs.c.id)
-            made = (await connection.execute(statement)).all()
-            failed = [run.handler for run in made if run.state == FAILED]
-            # What still waits is on its way, and those of its handlers that are done stay done.
-            if state != STORED:
-                if not failed:
-                    await connection.execute(delete(runs).where(runs.c.record_id == record_id))
-                await connection.execute(update(events).where(events.c.id == record_id).values(state=STORED))
-        return failed or [run.handler for run in made if state != STORED]
+    async def states(self, record_ids: Sequence[int]) -> dict[int, str]:
+        """The states of those of these records that can be seen."""
+        if not record_ids:
+            return {}
+        events = self._tables.events
+        statement = select(events.c.id, events.c.state).where(events.c.id.in_(record_ids))
+        return await self._read(lambda connection: {row.id: row.state for row in connection.execute(statement)})
+
+    async def due_ids(self, *, after: int, limit: int) -> list[int]:
+        """The ids of the records of which a handler is to be tried again by now, after one, in their order."""
+        runs = self._tables.runs
+        statement = (
+            select(runs.c.record_id)
+            .where(runs.c.next_attempt_at <= database_clock(self._database), runs.c.record_id > after)
+            .distinct()
+            .order_by(runs.c.record_id)
+        )
+        return await self._read(lambda connection: list(connection.execute(statement.limit(limit)).scalars()))
+
+    async def load(self, record_ids: Sequence[int]) -> list[Record]:
+        """The records of these ids, with their bodies and without their runs, in the order of the ids."""
+        if not record_ids:
+            return []
+        events = self._tables.events
+        statement = self._select().where(events.c.id.in_(record_ids)).order_by(events.c.id)
+        return await self._read(lambda connection: [_record(row, ()) for row in connection.execute(statement)])
 
     async def hide_all(self) -> None:
         """Takes every record out of the list of received webhooks, and deletes none."""
         events = self._tables.events
+        some = select(events.c.id).where(events.c.hidden == 0).order_by(events.c.id.desc()).limit(_HIDDEN_AT_ONCE)
+        statement = update(events).where(events.c.id.in_(some)).values(hidden=1)
         while True:
-            some = select(events.c.id).where(events.c.hidden == 0).order_by(events.c.id.desc()).limit(_HIDDEN_AT_ONCE)
-            async with self._inbox.timed(), self._database.writing() as connection:
-                result = await connection.execute(update(events).where(events.c.id.in_(some)).values(hidden=1))
-            if result.rowcount < _HIDDEN_AT_ONCE:
+            hidden = await self._database.write(
+                lambda connection: connection.execute(statement).rowcount, patience=self._inbox.patience
+            )
+            if hidden < _HIDDEN_AT_ONCE:
                 return
+
+    async def _read(self, work: Callable[[Connection], T]) -> T:
+        return await self._database.read(work, patience=self._inbox.patience)
 
     def _select(self, *, body: bool = True) -> Select[Any]:
         """What makes a Record, with or without the body, which can be large."""
         left_out = {"identity", "data", "hidden"} | (set() if body else {"body"})
         return select(*(column for column in self._tables.events.c if column.name not in left_out))
 
-    async def _records(self, statement: Any) -> list[Record]:
-        async with self._inbox.timed(), self._database.reading() as connection:
-            rows = (await connection.execute(statement)).all()
-            runs = self._tables.runs
-            ids = [row.id for row in rows]
-            found = await connection.execute(select(runs).where(runs.c.record_id.in_(ids)).order_by(runs.c.id))
-            by_record: dict[int, list[HandlerRun]] = {}
-            for run in found.all():
-                by_record.setdefault(run.record_id, []).append(_run(run))
+    def _records(self, connection: Connection, statement: Select[Any]) -> list[Record]:
+        rows = connection.execute(statement).all()
+        runs = self._tables.runs
+        found = connection.execute(
+            select(runs).where(runs.c.record_id.in_([row.id for row in rows])).order_by(runs.c.id)
+        )
+        by_record: dict[int, list[HandlerRun]] = {}
+        for run in found:
+            by_record.setdefault(run.record_id, []).append(_run(run))
         return [_record(row, by_record.get(row.id, ())) for row in rows]
+
+
+def moment(seconds: float | None) -> datetime | None:
+    """The moment that the database's clock shows as so many seconds since 1970."""
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
 
 
 def _run(row: Row[Any]) -> HandlerRun:
@@ -167,6 +219,7 @@ def _run(row: Row[Any]) -> HandlerRun:
         error=row.error,
         started_at=row.started_at,
         finished_at=row.finished_at,
+        next_attempt_at=moment(row.next_attempt_at),
         traceback=row.traceback,
     )
 

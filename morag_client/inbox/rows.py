@@ -79,31 +79,32 @@ class Arrival(NamedTuple):
 def event_row(arrival: Arrival, reading: Reading, *, task_key: bytes | None) -> EventRow:
     """The row of an event that arrived."""
     delivery, fields = arrival.delivery, reading.fields
-    stated, name = fields.get, fields["name"]
+    stated, name, dialect = fields.get, fields["name"], fields["dialect"]
+    # By place, as the columns are listed above: naming them takes half as long again.
     return EventRow(
-        identity=arrival.identity,
-        task_id=clean(stated("task_id"), ID_LENGTH),
-        event_type=_event_type(name),
-        step=clean(stated("step"), ID_LENGTH),
-        status=clean(stated("status"), ID_LENGTH),
-        progress_percent=stated("progress"),
-        timestamp=stated("occurred_at"),
-        data=_stated_data(fields["raw"], fields["dialect"]),
-        error_message=clean(stated("error"), _TEXT_LENGTH),
-        name=name[:NAME_LENGTH],
-        dialect=fields["dialect"],
-        source="webhook",
-        stage=clean(stated("stage"), ID_LENGTH),
-        document_id=clean(stated("document_id"), ID_LENGTH),
-        correlation=None,
-        task_key=task_key,
-        tenant=clean(arrival.tenant, ID_LENGTH) or "",
-        path=_bounded_path(delivery.path),
-        query=delivery.query[:_TEXT_LENGTH],
-        headers=kept_headers(delivery.headers),
-        body=delivery.body,
-        received_at=arrival.received_at,
-        state=STORED,
+        arrival.identity,
+        clean(stated("task_id"), ID_LENGTH),
+        _event_type(name),
+        clean(stated("step"), ID_LENGTH),
+        clean(stated("status"), ID_LENGTH),
+        stated("progress"),
+        stated("occurred_at"),
+        _stated_data(fields["raw"], dialect),
+        clean(stated("error"), _TEXT_LENGTH),
+        name[:NAME_LENGTH],
+        dialect,
+        "webhook",
+        clean(stated("stage"), ID_LENGTH),
+        clean(stated("document_id"), ID_LENGTH),
+        None,
+        task_key,
+        clean(arrival.tenant, ID_LENGTH) or "",
+        _bounded_path(delivery.path),
+        delivery.query[:_TEXT_LENGTH],
+        kept_headers(delivery.headers),
+        delivery.body,
+        arrival.received_at,
+        STORED,
     )
 
 

@@ -1,4 +1,4 @@
-"""The five tables. `webhook_events` has the guide's columns under the guide's names, and ours beside them.
+"""The tables. `webhook_events` has the guide's columns under the guide's names, and ours beside them.
 
 It deviates from the guide's example where that cannot hold: `id` is a sequential integer (the guide's is made of the
 task and the second, so two events of one second collide); `task_id`, `status` and `timestamp` may be null (three
@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     Column,
     DateTime,
     Dialect,
@@ -59,6 +60,7 @@ class Tables:
     tasks: Table
     quarantine: Table
     workers: Table
+    audit: Table
     version: str
     """The name of Alembic's own table."""
 
@@ -73,6 +75,7 @@ def make_tables(prefix: str = "") -> Tables:
         tasks=_tasks(metadata, prefix),
         quarantine=_quarantine(metadata, prefix),
         workers=_workers(metadata, prefix),
+        audit=_audit(metadata, prefix),
         version=f"{prefix}webhook_schema_version",
     )
 
@@ -114,17 +117,21 @@ def _events(metadata: MetaData, prefix: str) -> Table:
         Column("state", String(16), nullable=False),
         Column("sequence", Integer),
         Column("hidden", Integer, nullable=False, server_default="0"),
+        # Whether it told of something older than what was known of the task by then; null until it was numbered.
+        Column("is_late", Boolean),
         UniqueConstraint("identity", name=f"uq_{prefix}webhook_events_identity"),
     )
     # The engine walks the records that wait in the order of their ids; a random key here would double the cost of
     # storing an event (docs/ARCHITECTURE.md has the figures).
-    waiting = text("state = 'stored'")
-    Index(f"ix_{prefix}webhook_events_stored", table.c.id, sqlite_where=waiting, postgresql_where=waiting)
+    _partial(f"ix_{prefix}webhook_events_stored", table.c.id, where="state = 'stored'")
+    _partial(f"ix_{prefix}webhook_events_troubled", table.c.state, table.c.id, where="state IN ('retrying', 'failed')")
+    # Filled when the engine numbers the events of a task, and not when they are acknowledged.
+    _partial(f"ix_{prefix}webhook_events_task", table.c.task_key, table.c.sequence, where="sequence IS NOT NULL")
     return table
 
 
 def _runs(metadata: MetaData, prefix: str) -> Table:
-    return Table(
+    table = Table(
         f"{prefix}webhook_handler_runs",
         metadata,
         Column("id", _Number, primary_key=True),
@@ -136,12 +143,18 @@ def _runs(metadata: MetaData, prefix: str) -> Table:
         Column("traceback", Text),
         Column("started_at", UtcTime),
         Column("finished_at", UtcTime),
+        # When it is to be tried again, and when that was decided: seconds since 1970 by the database's clock.
+        Column("next_attempt_at", Float),
+        Column("scheduled_at", Float),
         UniqueConstraint("record_id", "handler", name=f"uq_{prefix}webhook_handler_runs_record_handler"),
     )
+    _partial(f"ix_{prefix}webhook_handler_runs_due", table.c.next_attempt_at, where="next_attempt_at IS NOT NULL")
+    _partial(f"ix_{prefix}webhook_handler_runs_dead", table.c.id, where="state = 'failed'")
+    return table
 
 
 def _tasks(metadata: MetaData, prefix: str) -> Table:
-    return Table(
+    table = Table(
         f"{prefix}webhook_tasks",
         metadata,
         Column("key", LargeBinary(16), primary_key=True),
@@ -152,7 +165,34 @@ def _tasks(metadata: MetaData, prefix: str) -> Table:
         Column("owner", String(64)),
         Column("epoch", Integer, nullable=False),
         Column("sequence", Integer, nullable=False),
+        # By which tasks are listed, the newest first.
+        Column("first_record_id", _Number),
+        *_progress(),
     )
+    _partial(f"ix_{prefix}webhook_tasks_first", table.c.first_record_id, where="first_record_id IS NOT NULL")
+    _partial(f"ix_{prefix}webhook_tasks_owner", table.c.owner, where="owner IS NOT NULL")
+    return table
+
+
+def _progress() -> list[Column[Any]]:
+    """What is known of a task after its events so far."""
+    return [
+        Column("late", Integer),
+        Column("document_id", String(ID_LENGTH)),
+        Column("state", String(16)),
+        Column("name", String(NAME_LENGTH)),
+        Column("step", String(ID_LENGTH)),
+        Column("stage", String(ID_LENGTH)),
+        Column("progress", Float),
+        Column("message", Text),
+        Column("error", Text),
+        Column("error_code", String(ID_LENGTH)),
+        Column("started_at", UtcTime),
+        Column("finished_at", UtcTime),
+        Column("updated_at", UtcTime),
+        Column("steps", Text),
+        Column("correlation", Text),
+    ]
 
 
 def _quarantine(metadata: MetaData, prefix: str) -> Table:
@@ -179,3 +219,22 @@ def _workers(metadata: MetaData, prefix: str) -> Table:
         # Seconds since 1970 by the database's clock, the only one that all workers share.
         Column("heartbeat_at", Float, nullable=False),
     )
+
+
+def _audit(metadata: MetaData, prefix: str) -> Table:
+    return Table(
+        f"{prefix}webhook_audit",
+        metadata,
+        Column("id", _Number, primary_key=True),
+        Column("at", UtcTime, nullable=False),
+        Column("action", String(64), nullable=False),
+        Column("who", String(ID_LENGTH), nullable=False),
+        Column("why", Text),
+        # What was asked for, as a JSON object, and how many records it applied to.
+        Column("criteria", Text, nullable=False),
+        Column("affected", Integer, nullable=False),
+    )
+
+
+def _partial(name: str, *columns: Column[Any], where: str) -> None:
+    Index(name, *columns, sqlite_where=text(where), postgresql_where=text(where))

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from morag_client.errors import InboxUnavailable
 from morag_client.inbox.rows import EventRow
@@ -37,8 +37,7 @@ class RowRefused(Exception):
     """The database takes the others, but not this row."""
 
 
-@dataclass(frozen=True, slots=True)
-class Stored:
+class Stored(NamedTuple):
     """A record's id, and whether this delivery made it."""
 
     record_id: int
@@ -77,6 +76,8 @@ class GroupCommit:
         self._work: asyncio.Task[None] | None = None
         self._expiry: asyncio.TimerHandle | None = None
         self._is_closed = False
+        self.has_failed = False
+        """Whether the database did not take the last batch, or has not taken it in time."""
 
     async def record(self, row: EventRow, note: Any = None) -> Stored:
         """Stores the row, or finds the record of its identity; returns after the commit.
@@ -127,10 +128,9 @@ class GroupCommit:
         """Tells those who have waited too long; one timer for all, since one each shows in the profile."""
         oldest = self._loop.time() - self._timeout
         waiting = [*self._under_way, *self._waiting.values()]
-        _fail(
-            [one for one in waiting if one.since <= oldest],
-            InboxUnavailable(f"the database did not commit within {self._timeout:g} s"),
-        )
+        if late := [one for one in waiting if one.since <= oldest]:
+            self.has_failed = True
+            _fail(late, InboxUnavailable(f"the database did not commit within {self._timeout:g} s"))
         self._expiry = self._loop.call_later(self._timeout / _LOOKS, self._expire) if waiting else None
 
     def _take(self) -> list[_Waiting]:
@@ -151,6 +151,7 @@ class GroupCommit:
         except Exception as error:  # whatever a driver raises; told to everybody who waits
             await self._commit_parts(batch, error)
             return
+        self.has_failed = False
         for waiting, (record_id, is_new) in zip(batch, stored, strict=True):
             if is_new and waiting.note is not None:
                 self._on_stored(record_id, waiting.note)
@@ -161,6 +162,7 @@ class GroupCommit:
     async def _commit_parts(self, batch: list[_Waiting], error: Exception) -> None:
         """One row that is refused must not keep the others of its batch out."""
         if self._insertion.is_passing(error):
+            self.has_failed = True
             logger.error("the inbox could not commit %d deliveries: %s", len(batch), error)
             _fail(batch, InboxUnavailable(f"the database did not commit: {error}"))
         elif len(batch) == 1:

@@ -1,0 +1,59 @@
+"""Who let what happen again, gave it up or removed it, and why."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import insert, select
+from sqlalchemy.engine import Connection
+
+from morag_client.inbox.rows import clean, now
+from morag_client.inbox.tables import ID_LENGTH, Tables
+
+_WHY_LENGTH: Final = 8192
+
+
+@dataclass(frozen=True, slots=True)
+class AuditEntry:
+    """One thing that was done to what is stored; `affected` is to how many rows."""
+
+    id: int
+    at: datetime
+    action: str
+    who: str
+    why: str | None
+    criteria: Mapping[str, Any]
+    affected: int
+
+
+def note(
+    connection: Connection,
+    tables: Tables,
+    *,
+    action: str,
+    who: str,
+    why: str | None,
+    criteria: Mapping[str, Any],
+    affected: int,
+) -> None:
+    """Writes down what this transaction does."""
+    values = {
+        "at": now(),
+        "action": action,
+        "who": clean(who, ID_LENGTH),
+        "why": clean(why, _WHY_LENGTH),
+        "criteria": json.dumps(criteria).replace("\\u0000", ""),
+        "affected": affected,
+    }
+    connection.execute(insert(tables.audit).values(values))
+
+
+def newest(connection: Connection, tables: Tables, *, limit: int) -> list[AuditEntry]:
+    """The newest entries, newest first."""
+    audit = tables.audit
+    rows = connection.execute(select(audit).order_by(audit.c.id.desc()).limit(limit))
+    return [AuditEntry(**{**row, "criteria": json.loads(row["criteria"])}) for row in rows.mappings()]

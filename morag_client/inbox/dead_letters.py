@@ -1,0 +1,212 @@
+"""Runs that gave up: kept until somebody acts."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from datetime import datetime
+from functools import partial
+from typing import Any
+
+from sqlalchemy import ColumnElement, Select, literal_column, or_, select, update
+from sqlalchemy.engine import Connection
+
+from morag_client.errors import RecordNotFound
+from morag_client.inbox import audit
+from morag_client.inbox.database import Database
+from morag_client.inbox.reopening import (
+    BATCH,
+    LARGEST_ID,
+    LockedRecord,
+    among,
+    let_retry,
+    lock,
+    name_matches,
+    reset_runs,
+)
+from morag_client.inbox.settling import RETRYING, state_by_runs
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A handler's run that gave up; `id` is the run's. `traceback` is None in listings."""
+
+    id: int
+    record_id: int
+    event_name: str
+    task_id: str | None
+    tenant: str
+    handler: str
+    attempts: int
+    error: str | None
+    finished_at: datetime | None
+    traceback: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadLetterFilter:
+    """Which dead letters, all of what is given having to hold; nothing given: all. `name` is a pattern of `@on`."""
+
+    ids: Sequence[int] | None = None
+    handler: str | None = None
+    name: str | None = None
+    task_id: str | None = None
+
+    @property
+    def is_everything(self) -> bool:
+        return all(getattr(self, one.name) is None for one in fields(self))
+
+
+@dataclass(frozen=True, slots=True)
+class Retried:
+    """How many dead letters wait for their handlers again, and how many cannot, since their bodies were pruned."""
+
+    retried: int = 0
+    pruned: int = 0
+
+
+async def newest(database: Database, wanted: DeadLetterFilter, *, limit: int) -> list[DeadLetter]:
+    """The newest dead letters, newest first, without their tracebacks. Raises InboxUnavailable."""
+    runs = database.tables.runs
+    statement = _select(database, traceback=False).where(*_conditions(database, wanted))
+    rows = await database.read(partial(_rows, statement.order_by(runs.c.id.desc()).limit(limit)))
+    return [DeadLetter(**row._mapping) for row in rows]  # noqa: SLF001  # SQLAlchemy's public name for it
+
+
+async def get(database: Database, run_id: int) -> DeadLetter:
+    """The dead letter of an id, with its traceback. Raises RecordNotFound."""
+    statement = _select(database, traceback=True).where(*_conditions(database, DeadLetterFilter(ids=[run_id])))
+    rows = await database.read(partial(_rows, statement))
+    if not rows:
+        raise RecordNotFound(f"there is no dead letter {run_id}")
+    return DeadLetter(**rows[0]._mapping)  # noqa: SLF001
+
+
+async def retry(database: Database, wanted: DeadLetterFilter, *, who: str, why: str | None = None) -> Retried:
+    """Lets dead letters wait for their handlers again, with all their attempts; in audited batches.
+
+    Raises InboxUnavailable; the batches before are committed then, and to call it again does no harm.
+    """
+    retried = pruned = 0
+    async for batch in _batches(database, wanted):
+        change = _Change(database, batch, action="dead-letters retry", who=who, why=why, wanted=wanted)
+        done = await database.write(change.retry)
+        retried, pruned = retried + done.retried, pruned + done.pruned
+    return Retried(retried, pruned)
+
+
+async def discard(database: Database, wanted: DeadLetterFilter, *, who: str, why: str | None = None) -> int:
+    """Gives dead letters up for good; how many there were. Their errors stay to be read with their records.
+
+    Raises InboxUnavailable as `retry` does.
+    """
+    discarded = 0
+    async for batch in _batches(database, wanted):
+        change = _Change(database, batch, action="dead-letters discard", who=who, why=why, wanted=wanted)
+        discarded += await database.write(change.discard)
+    return discarded
+
+
+class _Change:
+    """What happens to some dead letters in one transaction. `letters` are ids of runs, with those of their records."""
+
+    def __init__(
+        self,
+        database: Database,
+        letters: Sequence[tuple[int, int]],
+        *,
+        action: str,
+        who: str,
+        why: str | None,
+        wanted: DeadLetterFilter,
+    ) -> None:
+        self._database = database
+        self._run_ids = {run_id for run_id, _ in letters}
+        self._record_ids = sorted({record_id for _, record_id in letters})
+        self._note = partial(
+            audit.note,
+            tables=database.tables,
+            action=action,
+            who=who,
+            why=why,
+            criteria={key: value for key, value in asdict(wanted).items() if value is not None},
+        )
+
+    def retry(self, connection: Connection) -> Retried:
+        records = lock(connection, self._database, self._record_ids)
+        whole = [record for record in records if not record.is_pruned]
+        runs = self._dead(whole)
+        if runs:
+            reset_runs(connection, self._database, runs)
+            let_retry(connection, self._database, [record.id for record in whole if self._dead([record])])
+            self._note(connection, affected=len(runs))
+        return Retried(len(runs), len(self._dead(records)) - len(runs))
+
+    def discard(self, connection: Connection) -> int:
+        tables = self._database.tables
+        events, runs = tables.events, tables.runs
+        records = lock(connection, self._database, self._record_ids)
+        dead = self._dead(records)
+        if dead:
+            given_up = {"state": "discarded", "next_attempt_at": None, "scheduled_at": None}
+            connection.execute(update(runs).where(among(self._database, runs.c.id, dead)).values(given_up))
+            concerned = among(self._database, events.c.id, [one.id for one in records if self._dead([one])])
+            # What is `stored` still comes to its other handlers.
+            is_settled = or_(events.c.state == "failed", events.c.state == RETRYING)
+            connection.execute(update(events).where(concerned, is_settled).values(state=state_by_runs(tables)))
+            self._note(connection, affected=len(dead))
+        return len(dead)
+
+    def _dead(self, records: Sequence[LockedRecord]) -> list[int]:
+        """Those of the runs that still are dead letters."""
+        found = (run for record in records for run in record.runs)
+        return [run.id for run in found if run.state == "failed" and run.id in self._run_ids]
+
+
+async def _batches(database: Database, wanted: DeadLetterFilter) -> AsyncIterator[list[tuple[int, int]]]:
+    """The ids of runs and of their records; not of those that give up meanwhile."""
+    runs = database.tables.runs
+    chosen = _select(database, traceback=False).with_only_columns(runs.c.id, runs.c.record_id)
+    chosen = chosen.where(*_conditions(database, wanted)).order_by(runs.c.id)
+    last = await database.read(lambda connection: connection.execute(_last(chosen, runs.c.id)).scalar())
+    after = 0
+    while last is not None and after < last:
+        page = chosen.where(runs.c.id > after, runs.c.id <= last).limit(BATCH)
+        rows = await database.read(partial(_rows, page))
+        if not rows:
+            return
+        after = rows[-1].id
+        yield [(row.id, row.record_id) for row in rows]
+
+
+def _last(chosen: Select[Any], number: ColumnElement[int]) -> Select[Any]:
+    return chosen.order_by(None).order_by(number.desc()).with_only_columns(number).limit(1)
+
+
+def _select(database: Database, *, traceback: bool) -> Select[Any]:
+    events, runs = database.tables.events, database.tables.runs
+    columns: list[ColumnElement[Any]] = [
+        runs.c[name] for name in ("id", "record_id", "handler", "attempts", "error", "finished_at")
+    ]
+    columns += [events.c.name.label("event_name"), events.c.task_id, events.c.tenant]
+    columns += [runs.c.traceback] if traceback else []
+    return select(*columns).join_from(runs, events, events.c.id == runs.c.record_id)
+
+
+def _conditions(database: Database, wanted: DeadLetterFilter) -> list[ColumnElement[bool]]:
+    events, runs = database.tables.events, database.tables.runs
+    # Written as in the partial index, which a parameter would not be known to fit.
+    conditions: list[ColumnElement[bool]] = [runs.c.state == literal_column("'failed'")]
+    if wanted.ids is not None:
+        conditions.append(among(database, runs.c.id, [one for one in wanted.ids if 0 < one <= LARGEST_ID]))
+    if wanted.handler is not None:
+        conditions.append(runs.c.handler == wanted.handler.replace("\0", ""))
+    if wanted.task_id is not None:
+        conditions.append(events.c.task_id == wanted.task_id.replace("\0", ""))
+    if wanted.name is not None:
+        conditions.append(name_matches(database, events.c.name, wanted.name))
+    return conditions
+
+
+def _rows(statement: Select[Any], connection: Connection) -> list[Any]:
+    return list(connection.execute(statement))
