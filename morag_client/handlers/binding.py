@@ -11,12 +11,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
+from sqlalchemy.ext.asyncio import AsyncSession
+
 from morag_client.errors import ConfigurationError
 from morag_client.events.types import Event
 from morag_client.handlers.context import Context
-from morag_client.handlers.registry import Handler
+from morag_client.handlers.handler import Handler
 
-Supply = Literal["event", "context", "receiver"]
+Supply = Literal["event", "context", "session", "receiver"]
 
 _NAME_LENGTH: Final = 255
 _VARIADIC: Final = {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD}
@@ -24,27 +26,34 @@ _VARIADIC: Final = {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYW
 
 @dataclass(frozen=True, slots=True)
 class BoundHandler:
-    """A handler and what its parameters are given, by position and by name."""
+    """A handler and what its parameters are given, by position and by name.
+
+    One that `takes_session` is async, and is to be called with the session of a transaction of its own.
+    """
 
     handler: Handler
     positional: Sequence[Supply]
     named: Mapping[str, Supply]
     is_async: bool
+    takes_session: bool
+    has_conditions: bool
 
     @property
     def name(self) -> str:
         return self.handler.name
 
     def wants(self, event: Event) -> bool:
-        """Whether the handler is to run for the event. Raises whatever its `where` raises."""
+        """Whether the handler is to run for the event, which is one it asks for. Raises whatever its `where` raises."""
+        if not self.has_conditions:
+            return True
         return any(
             subscription.wants(event) and (subscription.where is None or subscription.where(event))
             for subscription in self.handler.subscriptions
         )
 
-    def call(self, context: Context) -> Any:
+    def call(self, context: Context, session: AsyncSession | None = None) -> Any:
         """Calls the function; for an async one the result is a coroutine."""
-        given = {"event": context.event, "context": context, "receiver": context.receiver}
+        given = {"event": context.event, "context": context, "session": session, "receiver": context.receiver}
         return self.handler.function(
             *[given[supply] for supply in self.positional],
             **{name: given[supply] for name, supply in self.named.items()},
@@ -55,7 +64,8 @@ def bind(handlers: Iterable[Handler], *, receiver_type: type) -> list[BoundHandl
     """Every handler, ready to be called.
 
     Raises ConfigurationError for two handlers of one name, a parameter that cannot be supplied, an annotation that
-    cannot be resolved, and an event annotation that the handler's events do not fit.
+    cannot be resolved, an event annotation that the handler's events do not fit, and a plain function that wants a
+    session.
     """
     handlers = list(handlers)
     alike = [name for name, count in Counter(handler.name for handler in handlers).items() if count > 1]
@@ -80,22 +90,28 @@ def _bind(handler: Handler, receiver_type: type) -> BoundHandler:
     has_gap = False
     for parameter, annotation in parameters:
         supply = supplies[parameter.name]
+        _check_supply(handler, supply, annotation)
         if supply is None and (parameter.default is not parameter.empty or parameter.kind in _VARIADIC):
             has_gap = True
             continue
         if supply is None or (has_gap and parameter.kind is parameter.POSITIONAL_ONLY):
             raise ConfigurationError(
                 f"handler {handler.name!r} has a parameter {parameter.name!r} ({_shown(annotation)}) that cannot be"
-                " supplied; a handler takes the event and, by annotation, Context or Receiver"
+                " supplied; a handler takes the event and, by annotation, Context, AsyncSession or Receiver"
             )
-        if supply == "event":
-            _check_event(handler, annotation)
         # Behind a parameter that keeps its default, only a name finds the right one.
         if parameter.kind is parameter.KEYWORD_ONLY or (has_gap and parameter.kind is parameter.POSITIONAL_OR_KEYWORD):
             named[parameter.name] = supply
         else:
             positional.append(supply)
-    return BoundHandler(handler, positional, named, _is_async(handler.function))
+    return BoundHandler(
+        handler,
+        positional,
+        named,
+        is_async=_is_async(handler.function),
+        takes_session="session" in supplies.values(),
+        has_conditions=any(subscription.where is not None for subscription in handler.subscriptions),
+    )
 
 
 def _check_function(handler: Handler) -> None:
@@ -154,6 +170,8 @@ def _supply(annotation: Any, receiver_type: type) -> Supply | None:
     classes = _classes(annotation)
     if any(issubclass(cls, Context) for cls in classes):
         return "context"
+    if AsyncSession in classes:
+        return "session"
     return "receiver" if any(cls is not object and issubclass(receiver_type, cls) for cls in classes) else None
 
 
@@ -171,6 +189,27 @@ def _classes(annotation: Any) -> tuple[type, ...]:
     if typing.get_origin(annotation) in {typing.Union, types.UnionType}:
         return tuple(cls for part in typing.get_args(annotation) for cls in _classes(part))
     return ()
+
+
+def _check_supply(handler: Handler, supply: Supply | None, annotation: Any) -> None:
+    if supply == "event":
+        _check_event(handler, annotation)
+    elif supply == "session":
+        _check_session(handler)
+    # Even where it has a default: who asks for a session must not find out in production that there is none.
+    elif any(issubclass(cls, AsyncSession) for cls in _classes(annotation)):
+        raise ConfigurationError(
+            f"handler {handler.name!r} asks for {_shown(annotation)}, which cannot be supplied: its transaction is a"
+            " plain sqlalchemy.ext.asyncio.AsyncSession; annotate that"
+        )
+
+
+def _check_session(handler: Handler) -> None:
+    if not _is_async(handler.function):
+        raise ConfigurationError(
+            f"handler {handler.name!r} is a plain function and takes an AsyncSession, which only an async def can use:"
+            " write `async def`, also for what a decorator of yours puts around it"
+        )
 
 
 def _check_event(handler: Handler, annotation: Any) -> None:

@@ -15,7 +15,8 @@ class Context:
 
     `record_id` names the stored record, `attempt` counts this handler's attempts at it from 1, `received_at` is
     when the delivery arrived (UTC), `sequence` the event's place among those of its task from 1 (None without a
-    task), `body` the bytes as they came. `receiver` is the Receiver that runs the handler.
+    task), `is_late` whether the task was already past it when it arrived, `task` the state of the task with this
+    event in it (None without a task), `body` the bytes as they came. `receiver` is the Receiver that runs the handler.
     """
 
     event: Event
@@ -23,5 +24,7 @@ class Context:
     attempt: int
     received_at: datetime
     sequence: int | None
+    is_late: bool
+    task: Any
     body: bytes = field(repr=False)
     receiver: Any = field(repr=False)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import logging
+from types import CodeType
 from typing import Final
 
 from morag_client.errors import ConfigurationError
 from morag_client.events.types import Event
 from morag_client.handlers.binding import BoundHandler, bind
-from morag_client.handlers.registry import ErrorHook, Handler, Registry
+from morag_client.handlers.handler import Handler
+from morag_client.handlers.registry import ErrorHook, Registry
 
 _REMEMBERED: Final = 1024
 
@@ -62,6 +65,22 @@ class Dispatcher:
     def handler_names(self) -> list[str]:
         return [bound.name for bound in self._bound]
 
+    def codes(self) -> dict[CodeType, str]:
+        """The code of each handler that runs in the event loop, with the handler's name."""
+        found: dict[CodeType, str] = {}
+        for bound in self._bound:
+            inner = bound.handler.function
+            while isinstance(inner, functools.partial):
+                inner = inner.func
+            code = getattr(inner, "__code__", None) or getattr(type(inner).__call__, "__code__", None)
+            if bound.is_async and code is not None:
+                found[code] = bound.name
+        return found
+
     @property
     def error_hooks(self) -> list[ErrorHook]:
         return self._registry.error_hooks
+
+    @property
+    def dead_letter_hooks(self) -> list[ErrorHook]:
+        return self._registry.dead_letter_hooks

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import functools
-import warnings
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, overload
 
-from morag_client.errors import ConfigurationError, MoragWarning
-from morag_client.events.catalog import KNOWN, canonical_pattern, is_known, matches, nearest_known, producible
+from morag_client.errors import ConfigurationError
 from morag_client.events.types import Event
+from morag_client.handlers.durations import in_seconds
+from morag_client.handlers.handler import Handler, qualified_name
+from morag_client.handlers.retry import RetryPolicy
+from morag_client.handlers.subscription import subscribe
 
 E = TypeVar("E", bound=Event)
 E2 = TypeVar("E2", bound=Event)
@@ -18,38 +19,6 @@ E3 = TypeVar("E3", bound=Event)
 P = ParamSpec("P")
 R = TypeVar("R")
 F = TypeVar("F", bound=Callable[..., Any])
-
-
-class UnknownEventWarning(MoragWarning):
-    """A handler asks for an event that no known MoRAG release sends."""
-
-
-@dataclass(frozen=True, slots=True)
-class Subscription:
-    """One `@on`: any of these events, where the condition holds. Patterns are canonical."""
-
-    patterns: tuple[str, ...]
-    classes: tuple[type[Event], ...]
-    where: Callable[[Any], bool] | None = None
-
-    def wants(self, event: Event) -> bool:
-        """Whether the event is one of these, whatever the condition."""
-        return isinstance(event, self.classes) or any(matches(pattern, event.name) for pattern in self.patterns)
-
-    def producible(self) -> frozenset[type[Event]]:
-        """Every class an event handed over by this subscription can have."""
-        found = {cls for pattern in self.patterns for cls in producible(pattern)}
-        known = set(KNOWN.values()) | producible("*")
-        return frozenset(found | set(self.classes) | {cls for cls in known if issubclass(cls, self.classes)})
-
-
-@dataclass(frozen=True, slots=True)
-class Handler:
-    """A user's function under its stable name, with everything it subscribed to."""
-
-    name: str
-    function: Callable[..., Any]
-    subscriptions: tuple[Subscription, ...]
 
 
 class EventDecorator(Protocol[E]):
@@ -74,13 +43,21 @@ class Registry:
         self._own: list[Handler] = []
         self._included: list[Registry] = []
         self._error_hooks: list[ErrorHook] = []
+        self._dead_letter_hooks: list[ErrorHook] = []
         self._changes = 0
 
     # No call fits two of these, or mypy would give up on a lambda as `where`; and it takes the union of two or three
     # classes only where each has a variable of its own.
     @overload
     def on(
-        self, event: type[E], /, *, name: str | None = None, where: Callable[[E], bool] | None = None
+        self,
+        event: type[E],
+        /,
+        *,
+        name: str | None = None,
+        where: Callable[[E], bool] | None = None,
+        retry: RetryPolicy | None = None,
+        timeout: float | timedelta | None = None,
     ) -> EventDecorator[E]: ...
 
     @overload
@@ -92,6 +69,8 @@ class Registry:
         *,
         name: str | None = None,
         where: Callable[[E | E2], bool] | None = None,
+        retry: RetryPolicy | None = None,
+        timeout: float | timedelta | None = None,
     ) -> EventDecorator[E | E2]: ...
 
     @overload
@@ -104,6 +83,8 @@ class Registry:
         *,
         name: str | None = None,
         where: Callable[[E | E2 | E3], bool] | None = None,
+        retry: RetryPolicy | None = None,
+        timeout: float | timedelta | None = None,
     ) -> EventDecorator[E | E2 | E3]: ...
 
     @overload
@@ -117,6 +98,8 @@ class Registry:
         *events: type[E],
         name: str | None = None,
         where: Callable[[E], bool] | None = None,
+        retry: RetryPolicy | None = None,
+        timeout: float | timedelta | None = None,
     ) -> EventDecorator[E]: ...
 
     @overload
@@ -127,6 +110,8 @@ class Registry:
         *events: str | type[Event] | Iterable[str | type[Event]],
         name: str | None = None,
         where: Callable[[Any], bool] | None = None,
+        retry: RetryPolicy | None = None,
+        timeout: float | timedelta | None = None,
     ) -> Decorator: ...
 
     @overload
@@ -138,22 +123,33 @@ class Registry:
         *events: str | type[Event] | Iterable[str | type[Event]],
         name: str | None = None,
         where: Callable[[Any], bool] | None = None,
+        retry: RetryPolicy | None = None,
+        timeout: float | timedelta | None = None,
     ) -> Decorator: ...
 
-    def on(self, *events: Any, name: str | None = None, where: Callable[[Any], bool] | None = None) -> Any:
+    def on(
+        self,
+        *events: Any,
+        name: str | None = None,
+        where: Callable[[Any], bool] | None = None,
+        retry: RetryPolicy | None = None,
+        timeout: float | timedelta | None = None,
+    ) -> Any:
         """Registers the decorated function for events, given as classes, names, patterns or lists of them.
 
         `"chunking"` means `"chunking.*"`, `*` stands for any characters, `"task_completed"` is understood.
         `name` is the handler's identity in the inbox (default: its qualified name); `where` decides per event.
-        The decorated function takes the event and, by annotation, a Context or the Receiver.
+        `retry` says when it runs again after a failure, `timeout` (seconds or a timedelta) how long it may take; the
+        defaults are the receiver's.
+        The decorated function takes the event and, by annotation, a Context, an AsyncSession or the Receiver.
         """
-        called: object = name
-        if called is not None and not (isinstance(called, str) and called):
-            raise ConfigurationError(f"a handler's name= is a string that is not empty, not {called!r}")
-        subscription = _subscription(events, where)
+        subscription = subscribe(events, where)
+        _check_name(name)
+        _check_retry(retry)
+        seconds = _timeout_seconds(timeout)
 
         def register(function: Callable[..., Any]) -> Callable[..., Any]:
-            self._add(function, name or _qualified_name(function), subscription)
+            self._add(Handler(name or qualified_name(function), function, (subscription,), retry, seconds))
             return function
 
         return register
@@ -170,6 +166,14 @@ class Registry:
     def on_error(self, hook: F) -> F:
         """Registers a function called as `hook(error, context)` whenever a run of a handler fails; plain or async."""
         self._error_hooks.append(hook)
+        return hook
+
+    def on_dead_letter(self, hook: F) -> F:
+        """Registers a function called as `hook(error, context)` once when a run gives up; plain or async.
+
+        `error` is what the last attempt raised.
+        """
+        self._dead_letter_hooks.append(hook)
         return hook
 
     def registries(self) -> Iterator[Registry]:
@@ -198,64 +202,44 @@ class Registry:
         """All error hooks, included ones too."""
         return [hook for registry in self.registries() for hook in registry._error_hooks]  # noqa: SLF001
 
+    @property
+    def dead_letter_hooks(self) -> list[ErrorHook]:
+        """All dead-letter hooks, included ones too."""
+        return [hook for registry in self.registries() for hook in registry._dead_letter_hooks]  # noqa: SLF001
+
+    def _add(self, handler: Handler) -> None:
+        for at, known in enumerate(self._own):
+            # Stacked decorators are one handler that wants more.
+            if known.name == handler.name and known.function is handler.function:
+                self._own[at] = handler.stacked_on(known)
+                break
+        else:
+            self._own.append(handler)
+        self._changed()
+
     def _changed(self) -> None:
         self._changes += 1
 
-    def _add(self, function: Callable[..., Any], name: str, subscription: Subscription) -> None:
-        self._changed()
-        for at, handler in enumerate(self._own):
-            # Stacked decorators are one handler that wants more.
-            if handler.name == name and handler.function is function:
-                self._own[at] = Handler(name, function, (subscription, *handler.subscriptions))
-                return
-        self._own.append(Handler(name, function, (subscription,)))
+
+def _check_name(name: object) -> None:
+    if name is not None and not (isinstance(name, str) and name):
+        raise ConfigurationError(f"a handler's name= is a string that is not empty, not {name!r}")
 
 
-def _subscription(events: tuple[Any, ...], where: Callable[[Any], bool] | None) -> Subscription:
-    patterns: list[str] = []
-    classes: list[type[Event]] = []
-    if where is not None and not callable(where):
-        raise ConfigurationError(f"where= takes a function from an event to true or false, not {where!r}")
-    for event in _flat(events):
-        if isinstance(event, str) and event:
-            patterns.append(_pattern(event))
-        elif isinstance(event, type) and issubclass(event, Event):
-            classes.append(event)
-        else:
-            raise ConfigurationError(
-                f"@on takes event classes and names, not {event!r};"
-                ' write @on("chunking.completed") or @on(ChunkingCompleted), with the parentheses'
-            )
-    if not patterns and not classes:
-        raise ConfigurationError('@on() wants no event at all; write @on("*") for every event')
-    return Subscription(tuple(patterns), tuple(classes), where)
+def _check_retry(retry: object) -> None:
+    if retry is not None and not isinstance(retry, RetryPolicy):
+        raise ConfigurationError(f"retry= takes a RetryPolicy, as in RetryPolicy(attempts=3, first=10), not {retry!r}")
 
 
-def _flat(events: Iterable[Any]) -> Iterator[Any]:
-    for event in events:
-        if isinstance(event, (list, tuple, set, frozenset)):
-            yield from _flat(event)
-        else:
-            yield event
-
-
-def _pattern(name: str) -> str:
-    pattern = canonical_pattern(name)
-    if not is_known(pattern):
-        warnings.warn(
-            f"no known MoRAG release sends {name!r}; did you mean {nearest_known(pattern)!r}?",
-            UnknownEventWarning,
-            stacklevel=4,
+def _timeout_seconds(timeout: object) -> float | None:
+    if timeout is None:
+        return None
+    seconds = in_seconds(timeout, of="a handler's timeout=")
+    if seconds <= 0:
+        raise ConfigurationError(
+            f"a handler's timeout= is more than 0 seconds, not {seconds:g}; leave it out for the receiver's default"
         )
-    return pattern
-
-
-def _qualified_name(function: Callable[..., Any]) -> str:
-    inner = function
-    while isinstance(inner, functools.partial):
-        inner = inner.func
-    name = getattr(inner, "__qualname__", None) or type(inner).__qualname__
-    return f"{getattr(inner, '__module__', None) or type(inner).__module__}.{name}"
+    return seconds
 
 
 default_registry = Registry()
