@@ -1,0 +1,1 @@
+"""What is known of a task after each of its events."""
