@@ -1,161 +1,203 @@
 """Finding the records that wait, in the order of their ids, wherever they come from.
 
 New records are handed over in memory right after their commit; everything else (what an earlier process left, what
-did not fit, what was replayed) is found in the database. Both ways meet at one cursor that walks the ids upwards, so
-that the events of a task start in the order of their arrival.
+did not fit, what was replayed or is to be tried again) is found in the database. Both ways meet at one cursor that
+walks the ids upwards, so that the events of a task start in the order of their arrival. What becomes visible behind the
+cursor, since its commit came after a later one's, is looked for before anything newer is given out.
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable, Sequence, Set as AbstractSet
+from collections.abc import Callable, Mapping, Sequence, Set as AbstractSet
 from typing import Final
 
 from morag_client.inbox.queries import Queries
+from morag_client.inbox.rows import STORED
+from morag_client.processing.gaps import Gaps
 from morag_client.processing.work import Work, work_of
 
-_BATCH: Final = 128
-_CAPACITY: Final = 1024
+BATCH: Final = 128
 _HANDED_OVER: Final = 4096
-
-Admit = Callable[[Sequence[Work], set[bytes]], Awaitable[None]]
+_SLACK: Final = 0.005
+"""Seconds: the event loop's clock and the database's are not the same."""
+_SWEEP_SHARE: Final = 10
+"""A sweep that took long is not made again before so many times that long."""
 
 
 class Intake:
-    """What waits is given to `admit(works, refused)`, which adds the lanes that it could not have to `refused`.
+    """Gives out what waits, `next` after `next`.
 
-    `in_hand` are the records that were admitted and are not settled yet; they are given once only. What other
-    processes leave behind or let wait again is looked for every `poll` seconds.
+    `in_hand` are the records that were given out and are not settled yet; they are given once only. What other
+    processes leave behind or let wait again is looked for every `poll` seconds, by `clock` (monotonic seconds).
     """
 
-    def __init__(self, queries: Queries, *, admit: Admit, in_hand: AbstractSet[int], poll: float) -> None:
+    def __init__(self, queries: Queries, *, in_hand: AbstractSet[int], poll: float, clock: Callable[[], float]) -> None:
         self._queries = queries
-        self._admit = admit
         self._in_hand = in_hand
         self._poll = poll
+        self._clock = clock
         self._handed: dict[int, Work] = {}
         self._cursor = 0
-        # Whether records may wait after the cursor that were not handed over; whether to look behind it; and when
-        # that was done last, by the event loop's clock.
+        self._gaps = Gaps(clock=clock)
+        # Whether records may wait after the cursor that were not handed over.
         self._is_behind = True
-        self._must_sweep = False
-        self._swept_at = float("-inf")
         self._refused: set[bytes] = set()
-        self._wake_up = asyncio.Event()
-        self._wake_up.set()
-        self._is_at_work = False
+        self._sweep: _Sweep | None = None
+        self._must_sweep = False
+        self.next_sweep = clock()
+        """When to look behind the cursor again, by the clock."""
 
     def hand_over(self, record_id: int, work: Work) -> None:
         """Takes a record that was just stored. What does not fit is found in the database later."""
-        if len(self._handed) < _HANDED_OVER:
+        if record_id <= self._cursor and record_id not in self._gaps:
+            self._must_sweep = True
+        elif len(self._handed) < _HANDED_OVER:
             self._handed[record_id] = work
         else:
             self._is_behind = True
-        self._wake_up.set()
 
     def look_again(self) -> None:
         """Looks for records that wait again, now instead of at the next poll."""
         self._must_sweep = True
-        self._wake_up.set()
 
-    def make_use_of_room(self) -> None:
-        """Something was settled: goes on with what there was no room for."""
-        if self._has_more:
-            self._wake_up.set()
+    def expect(self, *, seconds: float) -> None:
+        """Looks for records that wait again in so many seconds, if that is before the next poll."""
+        self.next_sweep = min(self.next_sweep, self._clock() + seconds + _SLACK)
+
+    def refuse(self, lanes: AbstractSet[bytes]) -> None:
+        """Keeps back what further records these lanes have; the next sweep tries them again, oldest first."""
+        self._refused |= lanes
+        if self._sweep is not None:
+            self._sweep.refused |= lanes
 
     @property
     def has_handed(self) -> bool:
-        """Whether records that were handed over have not been given away yet."""
-        return bool(self._handed) or self._is_at_work
+        """Whether records that were handed over have not been given out yet."""
+        return bool(self._handed)
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether there may be something to give out now."""
+        return (
+            bool(self._handed)
+            or self._is_behind
+            or self._must_sweep
+            or self._sweep is not None
+            or self._clock() >= self.next_sweep
+        )
 
     @property
     def is_idle(self) -> bool:
-        """Whether all that waits has been given away."""
-        return not (self._is_at_work or self._wake_up.is_set() or self._has_more)
+        """Whether all that waits has been given out, as far as is known."""
+        return not (self._handed or self._is_behind or self._must_sweep or self._sweep)
 
-    async def take_in(self) -> None:
-        """Waits until there may be something, and gives it away as far as there is room.
+    async def next(self) -> list[Work]:
+        """The next records to be handled, in the order of their ids; none where none wait.
 
-        Raises what the database and `admit` raise; the next call begins where this one ended.
+        Raises InboxUnavailable; nothing is forgotten then.
         """
-        await self._something()
-        self._is_at_work = True
-        self._wake_up.clear()
+        if self._sweep is None and (self._must_sweep or self._clock() >= self.next_sweep):
+            self._must_sweep = False
+            self._sweep = _Sweep(began=self._clock())
+            # What others stored lies after the cursor too, and nobody tells us of it.
+            self._is_behind = True
+        # Before anything newer: what lies behind the cursor is older, and must not be overtaken.
+        if self._sweep is not None and (works := await self._sweep_on(self._sweep)):
+            return works
+        return await self._advance()
+
+    def start_over(self) -> None:
+        """What was given out last could not be taken: it is found in the database again."""
+        self._sweep = None
+        self._must_sweep = True
+
+    async def _advance(self) -> list[Work]:
+        """What comes after the cursor."""
+        works: list[Work] = []
+        if not self._gaps:
+            while len(works) < BATCH and (work := self._handed.pop(self._cursor + 1, None)) is not None:
+                self._cursor += 1
+                works.append(work)
+        if not works and (self._handed or self._is_behind):
+            works = await self._read_on()
+        return [work for work in works if work.claimable.lane not in self._refused]
+
+    async def _read_on(self) -> list[Work]:
+        known = set(self._handed)
+        # Set before the question: what is told while it is asked is not part of the answer.
+        self._is_behind = False
         try:
-            await self._take_all()
+            ids = await self._queries.waiting_ids(after=self._cursor, limit=BATCH)
+            # Asked after that: whatever was answered before one of those was sent is visible by now.
+            late = await self._queries.states(self._gaps.ids)
+            works = await self._load([*sorted(self._waiting_among(late)), *ids])
         except BaseException:
             self._is_behind = True
-            self._wake_up.set()
             raise
-        finally:
-            self._is_at_work = False
-
-    @property
-    def _has_more(self) -> bool:
-        return bool(self._handed) or self._is_behind or self._must_sweep
-
-    @property
-    def _has_room(self) -> bool:
-        return len(self._in_hand) < _CAPACITY
-
-    async def _something(self) -> None:
-        try:
-            async with asyncio.timeout_at(self._swept_at + self._poll):
-                await self._wake_up.wait()
-        except TimeoutError:
-            pass
-
-    async def _take_all(self) -> None:
-        clock = asyncio.get_running_loop().time
-        # Also when new records never cease: waiting for a quiet moment could be for ever.
-        if self._must_sweep or clock() >= self._swept_at + self._poll:
-            self._must_sweep = False
-            self._is_behind = True
-            await self._sweep()
-            self._swept_at = clock()
-        while self._has_room and (works := await self._next()):
-            try:
-                await self._admit(works, self._refused)
-            except BaseException:
-                self._cursor = min(self._cursor, works[0].record_id - 1)
-                raise
-
-    async def _next(self) -> list[Work]:
-        """The next records after the cursor, in the order of their ids."""
-        works: list[Work] = []
-        while len(works) < _BATCH and (work := self._handed.pop(self._cursor + 1, None)) is not None:
-            works.append(work)
-            self._cursor += 1
-        if works or not (self._handed or self._is_behind):
-            return works
-        newest_handed = max(self._handed, default=0)
-        self._is_behind = False
-        records = await self._queries.waiting(after=self._cursor, limit=_BATCH)
-        works = [self._handed.pop(record.id) if record.id in self._handed else work_of(record) for record in records]
-        if records:
-            self._cursor = records[-1].id
-        is_cut = len(records) == _BATCH
-        self._is_behind = self._is_behind or is_cut
-        # What was handed over before and is not among those that wait has been handled by somebody else.
-        gone = self._cursor if is_cut else newest_handed
-        for record_id in [record_id for record_id in self._handed if record_id <= gone]:
-            del self._handed[record_id]
+        self._gaps.close(late)
+        self._pass(ids, known)
         return works
 
-    async def _sweep(self) -> None:
-        """Looks once more at what lies behind the cursor: lanes that were others', and records that wait again.
+    def _waiting_among(self, states: Mapping[int, str]) -> list[int]:
+        return [record_id for record_id, state in states.items() if state == STORED and record_id not in self._in_hand]
+
+    def _pass(self, ids: Sequence[int], known: set[int]) -> None:
+        """Moves the cursor after what was read, and what was handed over before that."""
+        before = self._cursor
+        is_cut = len(ids) == BATCH
+        self._is_behind = self._is_behind or is_cut
+        self._cursor = ids[-1] if is_cut else max([before, *known, *ids])
+        if not self._queries.commits_in_order:
+            self._gaps.note(after=before, up_to=self._cursor, seen=known.union(ids))
+        # What was handed over and does not wait has been handled by somebody else.
+        for record_id in known:
+            if record_id <= self._cursor:
+                self._handed.pop(record_id, None)
+
+    async def _load(self, ids: list[int]) -> list[Work]:
+        """The work of each of these records, from memory where it was handed over."""
+        found = {
+            record.id: work_of(record)
+            for record in await self._queries.load([record_id for record_id in ids if record_id not in self._handed])
+        }
+        works = (self._handed.pop(record_id, None) or found.get(record_id) for record_id in ids)
+        return [work for work in works if work is not None]
+
+    async def _sweep_on(self, sweep: _Sweep) -> list[Work]:
+        """What lies behind the cursor: lanes that were others', records that wait again, handlers to be tried again.
 
         Once a lane was refused, its later records are not tried on their own, or they would overtake the earlier ones.
         """
-        refused: set[bytes] = set()
-        after = 0
-        while after < self._cursor and self._has_room:
-            records = await self._queries.waiting(after=after, up_to=self._cursor, limit=_BATCH)
-            works = [work_of(record) for record in records if record.id not in self._in_hand]
-            if works:
-                await self._admit(works, refused)
-            if len(records) < _BATCH:
-                self._refused = refused
-                return
-            after = records[-1].id
-        self._refused |= refused
+        while True:
+            if not sweep.is_at_retries:
+                ids = await self._queries.waiting_ids(after=sweep.after, up_to=self._cursor, limit=BATCH)
+            else:
+                ids = await self._queries.due_ids(after=sweep.after, limit=BATCH)
+            fresh = [record_id for record_id in ids if record_id not in self._in_hand]
+            works = [work for work in await self._load(fresh) if work.claimable.lane not in sweep.refused]
+            is_last = len(ids) < BATCH
+            if not is_last:
+                sweep.after = ids[-1]
+            elif not sweep.is_at_retries:
+                sweep.is_at_retries, sweep.after = True, 0
+                # From now on the lanes that were not refused again are open.
+                self._refused = set(sweep.refused)
+            else:
+                self._sweep_is_over(sweep)
+            if works or self._sweep is None:
+                return works
+
+    def _sweep_is_over(self, sweep: _Sweep) -> None:
+        self._sweep = None
+        now = self._clock()
+        self.next_sweep = now + max(self._poll, _SWEEP_SHARE * (now - sweep.began))
+
+
+class _Sweep:
+    """How far a sweep has come, and the lanes that were refused on the way."""
+
+    def __init__(self, *, began: float) -> None:
+        self.began = began
+        self.after = 0
+        self.is_at_retries = False
+        self.refused: set[bytes] = set()

@@ -5,18 +5,17 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from morag_client.inbox.ownership import Grant, RunRow, Settlement
-from morag_client.inbox.rows import STORED
-from morag_client.processing.running import is_cancelled
-from morag_client.processing.work import Work
+from morag_client.inbox.lanes import Grant, Outcome, RunRow, Settlement
+from morag_client.processing.running import OnOutcome
+from morag_client.processing.work import Turn, Work
 
 logger = logging.getLogger("morag_client.processing")
 
-Run = Callable[[Work, int | None, Callable[[RunRow], None]], Coroutine[Any, Any, None]]
+Run = Callable[[Turn, OnOutcome], Coroutine[Any, Any, Sequence[str]]]
 
 
 @dataclass(slots=True)
@@ -25,7 +24,7 @@ class Lane:
 
     key: bytes
     epoch: int
-    queue: deque[tuple[Work, int | None]] = field(default_factory=deque)
+    queue: deque[Turn] = field(default_factory=deque)
     unsettled: int = 0
     running: asyncio.Task[None] | None = None
 
@@ -48,17 +47,17 @@ class Lanes:
     def __contains__(self, lane: bytes) -> bool:
         return lane in self._lanes
 
-    def put(self, grant: Grant, works: Sequence[Work]) -> None:
-        """Adds records to a lane that was granted, in their order."""
-        if not works:
+    def put(self, grant: Grant, works: Mapping[int, Work]) -> None:
+        """Adds the records of a lane that was granted, in their order."""
+        if not grant.records:
             return
         lane = self._lanes.get(grant.lane)
         if lane is None or lane.epoch != grant.epoch:
             lane = self._lanes[grant.lane] = Lane(grant.lane, grant.epoch)
-        for work in works:
-            lane.queue.append((work, grant.sequences[work.record_id]))
+        for granted in grant.records:
+            lane.queue.append(Turn(works[granted.record_id], granted, grant.epoch))
             lane.unsettled += 1
-            self.record_ids.add(work.record_id)
+            self.record_ids.add(granted.record_id)
         if lane.running is None:
             lane.running = asyncio.create_task(self._drain(lane), name="morag-lane")
 
@@ -67,18 +66,21 @@ class Lanes:
         left: dict[bytes, int] = {}
         for settlement in settlements:
             lane = self._lanes.get(settlement.lane)
-            if lane is not None and lane.epoch == settlement.epoch and settlement.state != STORED:
+            if lane is not None and lane.epoch == settlement.epoch and settlement.is_final:
                 left[lane.key] = left.get(lane.key, lane.unsettled) - 1
         return [key for key, count in left.items() if count == 0]
 
     def settled(self, settlements: Sequence[Settlement], *, lost: set[tuple[bytes, int]]) -> None:
         """Forgets settled records, and with a lost lane everything that waits in it."""
         for settlement in settlements:
-            self.record_ids.discard(settlement.record_id)
             lane = self._lanes.get(settlement.lane)
-            if lane is None or lane.epoch != settlement.epoch:
+            is_ours = lane is not None and lane.epoch == settlement.epoch
+            if settlement.is_final:
+                self.record_ids.discard(settlement.record_id)
+                if lane is not None and is_ours:
+                    lane.unsettled -= 1
+            if lane is None or not is_ours:
                 continue
-            lane.unsettled -= 1
             if (lane.key, lane.epoch) in lost:
                 self._lose(lane)
             elif lane.unsettled == 0:
@@ -104,14 +106,15 @@ class Lanes:
 
     def _lose(self, lane: Lane) -> None:
         logger.warning("another worker took over a task; %d of its records are left to it", len(lane.queue))
-        for work, _ in lane.queue:
-            self.record_ids.discard(work.record_id)
+        for turn in lane.queue:
+            self.record_ids.discard(turn.work.record_id)
         lane.queue.clear()
         del self._lanes[lane.key]
 
     async def _drain(self, lane: Lane) -> None:
+        task = asyncio.current_task()
         try:
-            while lane.queue and not is_cancelled():
+            while lane.queue and not (task is not None and task.cancelling()):
                 async with self._slots:
                     if not lane.queue:  # lost while it waited for a slot
                         break
@@ -120,18 +123,36 @@ class Lanes:
             lane.running = None
 
     async def _run_next(self, lane: Lane) -> None:
-        work, sequence = lane.queue.popleft()
-        runs: list[RunRow] = []
-        state = STORED
+        turn = lane.queue.popleft()
+        record_id, runs = turn.work.record_id, list[RunRow]()
+        outcome: Outcome = "unfinished"
+        postponed: Sequence[str] = ()
+
+        def on_outcome(run: RunRow) -> None:
+            if run.state == "stuck":  # said at once, since it may never end
+                self._finish(Settlement(record_id, lane.key, lane.epoch, "unfinished", [run]))
+            else:
+                runs.append(run)
+
         try:
-            await self._run(work, sequence, runs.append)
-            failed = work.problem is not None or any(run.state == "failed" for run in runs)
-            state = "failed" if failed else "handled"
+            postponed = await self._run(turn, on_outcome)
+            outcome = _outcome(turn, runs)
         except Exception:  # not a handler's, but ours: a record that nobody settles would hold up its task for ever
-            logger.exception("record %d could not be handled", work.record_id)
-            state = "failed"
+            logger.exception("record %d could not be handled", record_id)
+            outcome = "failed"
         finally:
             # Where a shutdown cuts it off, the record still waits, but not for those handlers that are done.
-            if runs or state != STORED:
-                self.finished.append(Settlement(work.record_id, lane.key, lane.epoch, state, runs))
-                self._on_finished()
+            if runs or outcome != "unfinished":
+                self._finish(Settlement(record_id, lane.key, lane.epoch, outcome, runs, postponed))
+
+    def _finish(self, settlement: Settlement) -> None:
+        self.finished.append(settlement)
+        self._on_finished()
+
+
+def _outcome(turn: Turn, runs: Sequence[RunRow]) -> Outcome:
+    if turn.work.problem is not None:
+        return "failed"
+    if turn.granted.runs or any(run.state != "succeeded" for run in runs):
+        return "as_runs"
+    return "handled"

@@ -3,131 +3,169 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 import logging
-import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
-from types import TracebackType
-from typing import Any, Final
+from typing import Any
 
 from morag_client.events.types import Event
 from morag_client.handlers.binding import BoundHandler
 from morag_client.handlers.context import Context
 from morag_client.handlers.dispatch import Dispatcher
-from morag_client.handlers.threads import HandlerThreads
-from morag_client.inbox.ownership import RunRow
-from morag_client.processing.work import Work
-
-_ERROR_LENGTH: Final = 1000
-_TRACEBACK_LENGTH: Final = 8000
+from morag_client.handlers.registry import ErrorHook
+from morag_client.handlers.retry import Discard, RetryLater, RetryPolicy
+from morag_client.inbox.lanes import EarlierRun, RunRow, RunState
+from morag_client.inbox.sessions import LaneLost
+from morag_client.processing.calling import Caller
+from morag_client.processing.tracebacks import described, from_the_handler_on
+from morag_client.processing.work import Turn
 
 logger = logging.getLogger("morag_client.processing")
 
+OnOutcome = Callable[[RunRow], None]
+
 
 class Runner:
-    """Calls handlers for records and tells what became of each run."""
+    """Calls handlers for records, tells what became of each run, and when it is to be tried again."""
 
     def __init__(
-        self, *, dispatcher: Dispatcher, threads: HandlerThreads, receiver: Any, clock: Callable[[], datetime]
+        self,
+        *,
+        dispatcher: Dispatcher,
+        caller: Caller,
+        receiver: Any,
+        retry: RetryPolicy,
+        clock: Callable[[], datetime],
+        random: Callable[[], float],
     ) -> None:
         self._dispatcher = dispatcher
-        self._threads = threads
+        self._caller = caller
         self._receiver = receiver
+        self._retry = retry
         self._clock = clock
-        self._in_threads: set[tuple[bytes, object]] = set()
+        self._random = random
 
     def goes_on(self, lane: bytes) -> bool:
         """Whether a plain function of this lane is still running in its thread, cancelled or not."""
-        return any(busy == lane for busy, _ in list(self._in_threads))
+        return self._caller.is_in_thread(lane)
 
-    async def run(self, work: Work, sequence: int | None, on_outcome: Callable[[RunRow], None]) -> None:
-        """Runs every handler that the record goes to and that has not succeeded before; tells each outcome at once.
+    async def run(self, turn: Turn, on_outcome: OnOutcome) -> Sequence[str]:
+        """Runs every handler that the record goes to and whose turn it is; tells each outcome at once.
 
-        Handlers start in the order of their registration and run side by side.
+        Handlers start in the order of their registration and run side by side. Returned are the names of those whose
+        turn it is and that do not exist here.
         """
-        event = work.event
+        event = turn.work.event
         if event is None:
-            return
-
-        async def run_one(handler: BoundHandler) -> None:
-            outcome = await self._run_one(handler, work, event, sequence)
-            if outcome is not None:
-                on_outcome(outcome)
-
-        bound = [handler for handler in self._dispatcher.candidates(event) if handler.name not in work.done]
+            return ()
+        earlier = {run.handler: run for run in turn.granted.runs}
+        is_retry = turn.granted.is_retry
+        bound = [
+            one for one in self._dispatcher.candidates(event) if _has_turn(earlier.get(one.name), is_retry=is_retry)
+        ]
         if len(bound) == 1:
-            await run_one(bound[0])
-        else:
-            await asyncio.gather(*(run_one(handler) for handler in bound))
+            await self._run_one(bound[0], turn, event, earlier, on_outcome)
+        elif bound:
+            await asyncio.gather(*(self._run_one(one, turn, event, earlier, on_outcome) for one in bound))
+        return self._orphans(turn.granted.runs) if turn.granted.runs else ()
 
-    async def _run_one(self, bound: BoundHandler, work: Work, event: Event, sequence: int | None) -> RunRow | None:
-        attempt = work.attempts.get(bound.name, 0) + 1
-        context = Context(
-            event=event,
-            record_id=work.record_id,
-            attempt=attempt,
-            received_at=work.received_at,
-            sequence=sequence,
-            body=work.body,
-            receiver=self._receiver,
-        )
+    async def _run_one(
+        self,
+        bound: BoundHandler,
+        turn: Turn,
+        event: Event,
+        earlier: dict[str, EarlierRun],
+        on_outcome: OnOutcome,
+    ) -> None:
+        before = earlier.get(bound.name)
+        attempt = 1 if before is None else before.attempts + 1
+        context = self._context(turn, event, attempt)
         started_at = self._clock()
+
+        def succeeded() -> RunRow:
+            return RunRow(bound.name, "succeeded", attempt, None, None, started_at, self._clock())
+
+        def on_stuck(seconds: float) -> None:
+            logger.error(
+                "handler %s has not ended within %g s for record %d (%s) and cannot be stopped; its task waits for it",
+                bound.name,
+                seconds,
+                turn.work.record_id,
+                event.name,
+            )
+            error = f"it has not ended within {seconds:g} s (timeout=), and still runs"
+            on_outcome(RunRow(bound.name, "stuck", attempt, error, None, started_at, self._clock(), delay=0.0))
+
         try:
-            if not bound.wants(event):
-                return None
-            await self._call(bound, context, work.claimable.lane)
+            if before is None and not bound.wants(event):
+                return
+            await self._caller.call(bound, context, turn, succeeded=succeeded, on_stuck=on_stuck)
         except (KeyboardInterrupt, GeneratorExit):  # the end of the event loop, and not an outcome
             raise
+        except LaneLost:
+            logger.warning("another worker took over while handler %s ran; what it did is undone", bound.name)
+            return
         except BaseException as error:  # test frameworks raise some that are no Exception
             if isinstance(error, asyncio.CancelledError) and is_cancelled():
                 raise
-            error.with_traceback(_from_the_handler_on(error.__traceback__))
-            logger.error("handler %s failed for record %d (%s)", bound.name, work.record_id, event.name, exc_info=error)
-            await self._tell(error, context)
-            return RunRow(
-                handler=bound.name,
-                state="failed",
-                attempts=attempt,
-                error=_bounded(_said(error), _ERROR_LENGTH),
-                traceback=_bounded("".join(traceback.format_exception(error)), _TRACEBACK_LENGTH),
-                started_at=started_at,
-                finished_at=self._clock(),
-            )
-        return RunRow(bound.name, "succeeded", attempt, None, None, started_at, self._clock())
+            on_outcome(await self._failed(error, bound, context, started_at))
+        else:
+            on_outcome(succeeded())
 
-    async def _call(self, bound: BoundHandler, context: Context, lane: bytes) -> None:
-        if bound.is_async:
-            await bound.call(context)
-            return
+    def _context(self, turn: Turn, event: Event, attempt: int) -> Context:
+        return Context(
+            event=event,
+            record_id=turn.work.record_id,
+            attempt=attempt,
+            received_at=turn.work.received_at,
+            sequence=turn.granted.sequence,
+            is_late=turn.granted.is_late,
+            task=turn.granted.task,
+            body=turn.work.body,
+            receiver=self._receiver,
+        )
 
-        def call() -> Any:
-            busy = lane, object()
-            self._in_threads.add(busy)
+    async def _failed(
+        self, error: BaseException, bound: BoundHandler, context: Context, started_at: datetime
+    ) -> RunRow:
+        error.with_traceback(from_the_handler_on(error.__traceback__))
+        about = (bound.name, context.record_id, context.event.name)
+        if isinstance(error, Discard):
+            logger.info("handler %s discards record %d (%s): %s", *about, error.reason)
+            said, _ = described(error)
+            return RunRow(bound.name, "discarded", context.attempt, said, None, started_at, self._clock())
+        delay = self._delay(error, bound, context.attempt)
+        state: RunState = "failed" if delay is None else "retrying"
+        if delay is not None and isinstance(error, RetryLater):
+            logger.info("handler %s wants record %d (%s) again in %.3g s", *about, delay)
+        else:
+            again = "gives up" if delay is None else f"tries again in {delay:.3g} s"
+            logger.error("handler %s failed for record %d (%s), and %s", *about, again, exc_info=error)
+            await self._tell(self._dispatcher.error_hooks, error, context)
+        if delay is None:
+            await self._tell(self._dispatcher.dead_letter_hooks, error, context)
+        said, trace = described(error)
+        return RunRow(bound.name, state, context.attempt, said, trace, started_at, self._clock(), delay)
+
+    def _delay(self, error: BaseException, bound: BoundHandler, attempt: int) -> float | None:
+        policy = bound.handler.retry or self._retry
+        delay = policy.delay(attempt, random=self._random)
+        return error.after_seconds if isinstance(error, RetryLater) and delay is not None else delay
+
+    async def _tell(self, hooks: Sequence[ErrorHook], error: BaseException, context: Context) -> None:
+        for hook in hooks:
             try:
-                return bound.call(context)
-            finally:
-                self._in_threads.discard(busy)
-
-        result = await self._threads.run(call)
-        if inspect.isawaitable(result):  # a plain function that hands on a coroutine
-            await result
-
-    async def _tell(self, error: BaseException, context: Context) -> None:
-        for hook in self._dispatcher.error_hooks:
-            try:
-                if inspect.iscoroutinefunction(hook):
-                    await hook(error, context)
-                    continue
-                result = await self._threads.run(lambda hook=hook: hook(error, context))  # type: ignore[misc]
-                if inspect.isawaitable(result):
-                    await result
+                await self._caller.call_hook(hook, error, context)
             except (KeyboardInterrupt, GeneratorExit):
                 raise
             except BaseException as failure:
                 if isinstance(failure, asyncio.CancelledError) and is_cancelled():
                     raise
-                logger.exception("the error hook %r failed itself", hook)
+                logger.exception("the hook %r failed itself", hook)
+
+    def _orphans(self, runs: Sequence[EarlierRun]) -> list[str]:
+        known = set(self._dispatcher.handler_names)
+        return [run.handler for run in runs if _has_turn(run, is_retry=True) and run.handler not in known]
 
 
 def is_cancelled() -> bool:
@@ -136,24 +174,8 @@ def is_cancelled() -> bool:
     return task is not None and task.cancelling() > 0
 
 
-def _said(error: BaseException) -> str:
-    try:
-        return f"{type(error).__name__}: {error}"
-    except Exception:  # its __str__ is the user's, too
-        return type(error).__name__
-
-
-def _from_the_handler_on(frames: TracebackType | None) -> TracebackType | None:
-    """The frames without those of this package that lead to the user's function."""
-    inner = frames
-    while inner is not None and inner.tb_frame.f_globals.get("__name__", "").startswith("morag_client."):
-        inner = inner.tb_next
-    return inner or frames
-
-
-def _bounded(text: str, length: int) -> str:
-    """The text without NUL and surrogates, at most so long; of a long one the end says more than the middle."""
-    text = text.replace("\0", "").encode("utf-8", "replace").decode()
-    if len(text) <= length:
-        return text
-    return f"{text[: length // 4]}\n…\n{text[-(length - length // 4) :]}"
+def _has_turn(before: EarlierRun | None, *, is_retry: bool) -> bool:
+    """Whether a handler is to run now, for the first time or again."""
+    if before is None:
+        return not is_retry
+    return before.state in {"retrying", "stuck"} and before.is_due

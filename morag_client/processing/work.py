@@ -2,31 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
+from typing import NamedTuple
 
 from morag_client.errors import DeliveryRejected
 from morag_client.events.types import Event
-from morag_client.inbox.ownership import Claimable
+from morag_client.inbox.lanes import Claimable, Granted
 from morag_client.inbox.queries import Record
 from morag_client.wire.decoding import decode_object
 from morag_client.wire.parsing import Reading, read_payload
 
 
-@dataclass(frozen=True, slots=True)
-class Work:
-    """A record with its event; `done` are the handlers that succeeded before, `attempts` those made so far.
+class Work(NamedTuple):
+    """A record with its event.
 
     `reading` is None where the body, accepted once, cannot be read any more; `problem` says why.
     """
 
     claimable: Claimable
-    reading: Reading | None = field(repr=False)
-    body: bytes = field(repr=False)
+    reading: Reading | None
+    body: bytes
     received_at: datetime
-    done: frozenset[str] = frozenset()
-    attempts: Mapping[str, int] = field(default_factory=dict)
     problem: str | None = None
 
     @property
@@ -36,6 +32,14 @@ class Work:
     @property
     def event(self) -> Event | None:
         return None if self.reading is None else self.reading.event
+
+
+class Turn(NamedTuple):
+    """A record whose turn it is: its lane is ours, under this epoch of the fence."""
+
+    work: Work
+    granted: Granted
+    epoch: int
 
 
 def work_of(record: Record) -> Work:
@@ -53,7 +57,5 @@ def work_of(record: Record) -> Work:
         reading=reading,
         body=record.body or b"",
         received_at=record.received_at,
-        done=frozenset(run.handler for run in record.runs if run.state == "succeeded"),
-        attempts={run.handler: run.attempts for run in record.runs},
         problem=problem,
     )
