@@ -87,10 +87,11 @@ if TYPE_CHECKING:
     from morag_client.handlers.context import Context as Context
     from morag_client.handlers.registry import (
         Registry as Registry,
-        UnknownEventWarning as UnknownEventWarning,
         default_registry as default_registry,
         on as on,
     )
+    from morag_client.handlers.retry import Discard as Discard, RetryLater as RetryLater, RetryPolicy as RetryPolicy
+    from morag_client.handlers.subscription import UnknownEventWarning as UnknownEventWarning
     from morag_client.inbox.queries import HandlerRun as HandlerRun, Record as Record
     from morag_client.receiver.receiver import Receipt as Receipt, Receiver as Receiver
     from morag_client.wire.authentication import Tenant as Tenant
@@ -109,9 +110,12 @@ else:
         "Settings": "morag_client.config",
         "Context": "morag_client.handlers.context",
         "Registry": "morag_client.handlers.registry",
-        "UnknownEventWarning": "morag_client.handlers.registry",
         "default_registry": "morag_client.handlers.registry",
         "on": "morag_client.handlers.registry",
+        "Discard": "morag_client.handlers.retry",
+        "RetryLater": "morag_client.handlers.retry",
+        "RetryPolicy": "morag_client.handlers.retry",
+        "UnknownEventWarning": "morag_client.handlers.subscription",
         "HandlerRun": "morag_client.inbox.queries",
         "Record": "morag_client.inbox.queries",
         "Receipt": "morag_client.receiver.receiver",

@@ -35,6 +35,14 @@ class Settings(BaseSettings):
     """How many tasks' events are handled side by side."""
     handler_threads: int = Field(default=32, ge=1)
     """How many handlers that are plain functions run at once."""
+    handler_timeout: float = Field(default=900.0, gt=0)
+    """How long a handler may run, unless it says otherwise; `inf` for as long as it likes."""
+    retry_attempts: int = Field(default=8, ge=1)
+    """How often a handler is tried, unless it says otherwise."""
+    retry_first: float = Field(default=60.0, ge=0, allow_inf_nan=False)
+    """The longest wait before the second attempt; it doubles from one to the next."""
+    retry_cap: float = Field(default=900.0, ge=0, allow_inf_nan=False)
+    """The longest wait between any two attempts."""
     grace: float = Field(default=10.0, ge=0, allow_inf_nan=False)
     """How long a shutdown waits for handlers."""
     lease: float = Field(default=30.0, gt=0, allow_inf_nan=False)

@@ -5,20 +5,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import AsyncIterator, Sequence
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from morag_client.cli.inboxes import AsJson, Limit, local_time, opened_inbox, printable, show_table
 from morag_client.cli.serving import DatabaseUrl, choose_database, load_receiver
-from morag_client.errors import ConfigurationError, RecordNotFound
+from morag_client.errors import RecordNotFound
 
 if TYPE_CHECKING:
-    from morag_client.inbox.inbox import Inbox
-    from morag_client.inbox.queries import Queries, Record
+    from morag_client.inbox.queries import HandlerRun, Queries, Record
 
-_AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line, for machines.")]
+_STATES: Final = ("stored", "retrying", "handled", "failed")
+_ANY_STATE: Final = f"{', '.join(_STATES[:-1])} or {_STATES[-1]}"
 
 
 def register(app: typer.Typer) -> None:
@@ -28,15 +28,17 @@ def register(app: typer.Typer) -> None:
 
 
 def events(
-    limit: Annotated[int, typer.Option(help="How many, the newest first.", min=1)] = 50,
-    state: Annotated[str | None, typer.Option(help="Only those in this state: stored, handled or failed.")] = None,
+    limit: Limit = 50,
+    state: Annotated[str | None, typer.Option(help=f"Only those in this state: {_ANY_STATE}.")] = None,
+    task: Annotated[str | None, typer.Option(metavar="TASK_ID", help="Only those of this task.")] = None,
+    name: Annotated[str | None, typer.Option(help="Only those of this name, such as chunking.completed.")] = None,
     database_url: DatabaseUrl = None,
-    as_json: _AsJson = False,
+    as_json: AsJson = False,
 ) -> None:
     """List what was received, and what became of it."""
-    if state not in {None, "stored", "handled", "failed"}:
-        raise typer.BadParameter("expected stored, handled or failed", param_hint="--state")
-    records = asyncio.run(_newest(database_url, limit, state))
+    if state is not None and state not in _STATES:
+        raise typer.BadParameter(f"expected {_ANY_STATE}", param_hint="--state")
+    records = asyncio.run(_newest(database_url, limit=limit, state=state, task_id=task, name=name))
     if as_json:
         from morag_client.receiver.inspection import described  # noqa: PLC0415
 
@@ -66,9 +68,9 @@ def replay(
         raise typer.Exit(1)
 
 
-async def _newest(database_url: str | None, limit: int, state: str | None) -> list[Record]:
+async def _newest(database_url: str | None, *, limit: int, **filters: str | None) -> list[Record]:
     async with _queries(database_url) as queries:
-        return await queries.newest(limit=limit, state=state)
+        return await queries.newest(limit=limit, **filters)
 
 
 async def _reopen(database_url: str | None, record_ids: list[int]) -> bool:
@@ -108,44 +110,20 @@ async def _replay_here(app: str, record_ids: list[int]) -> bool:
 async def _queries(database_url: str | None) -> AsyncIterator[Queries]:
     from morag_client.inbox.queries import Queries  # noqa: PLC0415  # the CLI's help needs none of it
 
-    inbox = _inbox(database_url)
-    await inbox.open()
-    try:
+    async with opened_inbox(database_url) as inbox:
         yield Queries(inbox)
-    finally:
-        await inbox.close()
 
 
-def _inbox(database_url: str | None) -> Inbox:
-    from morag_client.config import Settings  # noqa: PLC0415
-    from morag_client.inbox.database import locate  # noqa: PLC0415
-    from morag_client.inbox.inbox import Inbox  # noqa: PLC0415
-
-    settings = Settings.load(database_url=choose_database(database_url))
-    location = locate(settings.database_url)
-    if not Path(location.url.database or "").exists():
-        raise ConfigurationError(f"there is no inbox at {location.url.database}; say where it is with --database-url")
-    return Inbox(location, prefix=settings.table_prefix, commit_timeout=10.0, on_stored=lambda *_: None)
+def _show(records: Sequence[Record]) -> None:
+    show_table(("ID", "Received", "Event", "Task", "%", "State", "Handlers"), map(_row, records))
 
 
-def _show(records: list[Record]) -> None:
-    from rich.console import Console  # noqa: PLC0415
-    from rich.table import Table  # noqa: PLC0415
-
-    table = Table(box=None, pad_edge=False)
-    for heading in ("ID", "Received", "Event", "Task", "%", "State", "Handlers"):
-        table.add_column(heading, overflow="fold")  # a name that is cut cannot be looked for
-    for record in records:
-        progress = "" if record.progress_percent is None else f"{record.progress_percent:.0f}"
-        runs = "\n".join(
-            f"{run.handler}: {run.state}" + (f" ({_printable(run.error)})" if run.error else "") for run in record.runs
-        )
-        received = f"{record.received_at.astimezone():%m-%d %H:%M:%S}"
-        task = _printable(record.task_id or "")
-        table.add_row(str(record.id), received, record.name, task, progress, record.state, runs)
-    Console(highlight=False, markup=False).print(table)
+def _row(record: Record) -> Sequence[str]:
+    progress = "" if record.progress_percent is None else f"{record.progress_percent:.0f}"
+    runs = "\n".join(map(_said, record.runs))
+    task = printable(record.task_id or "")
+    return str(record.id), local_time(record.received_at), record.name, task, progress, record.state, runs
 
 
-def _printable(text: str) -> str:
-    """The text without what a sender could tell a terminal."""
-    return "".join(character if character.isprintable() else " " for character in text)
+def _said(run: HandlerRun) -> str:
+    return f"{run.handler}: {run.state}" + (f" ({printable(run.error)})" if run.error else "")

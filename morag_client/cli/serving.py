@@ -6,11 +6,13 @@ import contextlib
 import gc
 import importlib
 import logging
+import math
 import os
 import signal
 import socket
 import sys
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,6 +21,8 @@ import typer
 from morag_client.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    import uvicorn
+
     from morag_client.receiver.receiver import Receiver
 
 DEFAULT_DATABASE = "sqlite:///morag.db"
@@ -63,7 +67,7 @@ def serve(
     receiver = load_receiver(target) if target else _plain_receiver()
     with listen(host, port) as listener:
         _announce(receiver, listener)
-        run_server(receiver, listener, grace=receiver.settings.grace)
+        run_server(receiver, listener)
 
 
 def choose_database(database_url: str | None) -> str:
@@ -116,11 +120,56 @@ def listen(host: str, port: int, *, option: str = "--port") -> socket.socket:
     return listener
 
 
-def run_server(receiver: Receiver, listener: socket.socket, *, grace: float) -> None:
-    """Serves until SIGINT or SIGTERM. Raises what kept the receiver from starting."""
-    import uvicorn  # noqa: PLC0415
+def run_server(receiver: Receiver, listener: socket.socket) -> None:
+    """Serves until SIGINT or SIGTERM; a second one ends the process at once. Raises what kept it from starting."""
+    ending = _Ending()
+    server = _make_server(receiver)
+    ending.of(server)
+    _spare_the_collector()
+    with contextlib.suppress(SystemExit):  # uvicorn's own where the receiver did not start
+        server.run(sockets=[listener])
+    if not server.started:
+        raise receiver.start_error or typer.Exit(1)
 
-    server = uvicorn.Server(
+
+class _Ending:
+    """Listens to the signals that end a server, from the moment on that this is made."""
+
+    def __init__(self) -> None:
+        self._server: uvicorn.Server | None = None
+        self._is_asked = False
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._end)
+
+    def of(self, server: uvicorn.Server) -> None:
+        """Ends this server, also where it was asked for before."""
+        self._server = server
+        if self._is_asked:
+            server.should_exit = True
+
+    def _end(self, number: int, _frame: object) -> None:
+        if self._is_asked:
+            # Not by an exception, which a handler could catch: as if killed, which loses nothing either.
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
+        self._is_asked = True
+        if self._server is not None:
+            self._server.should_exit = True
+
+
+def _make_server(receiver: Receiver) -> uvicorn.Server:
+    import uvicorn  # noqa: PLC0415  # the CLI's help needs none of it
+
+    class Server(uvicorn.Server):
+        @contextlib.contextmanager
+        def capture_signals(self) -> Iterator[None]:
+            """Leaves the signals to us: uvicorn knows no second SIGTERM, and raises the first again at its end."""
+            yield
+
+    settings = receiver.settings
+    # The answers come before the grace time of the handlers: no longer than one can take that will still be a 200.
+    for_answers = min(settings.grace, settings.commit_timeout + 1)
+    return Server(
         uvicorn.Config(
             receiver,
             access_log=False,
@@ -129,18 +178,9 @@ def run_server(receiver: Receiver, listener: socket.socket, *, grace: float) -> 
             lifespan="on",
             proxy_headers=False,
             server_header=False,
-            timeout_graceful_shutdown=max(1, int(grace)),
+            timeout_graceful_shutdown=max(1, math.ceil(for_answers)),
         )
     )
-    # uvicorn raises again the signal that ended it, here; an orderly end is exit code 0. A signal that comes before
-    # uvicorn listens to it counts as well.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: setattr(server, "should_exit", True))
-    _spare_the_collector()
-    with contextlib.suppress(SystemExit):  # uvicorn's own where the receiver did not start
-        server.run(sockets=[listener])
-    if not server.started:
-        raise receiver.start_error or typer.Exit(1)
 
 
 def _spare_the_collector() -> None:

@@ -6,6 +6,7 @@ import contextlib
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Literal
 
 from morag_client.config import Settings
@@ -17,9 +18,11 @@ from morag_client.errors import (
 from morag_client.events.types import Event
 from morag_client.handlers.dispatch import Dispatcher
 from morag_client.handlers.registry import Registry, default_registry
-from morag_client.inbox.database import locate
-from morag_client.inbox.ownership import Claimable
+from morag_client.handlers.retry import RetryPolicy
+from morag_client.inbox.lanes import Claimable
+from morag_client.inbox.location import locate
 from morag_client.inbox.rows import Arrival, EventRow, event_row, now
+from morag_client.inbox.statistics import Statistics, statistics_of
 from morag_client.processing.work import Work
 from morag_client.receiver.access import Access, Authorize
 from morag_client.receiver.asgi import Application
@@ -28,6 +31,7 @@ from morag_client.receiver.lifecycle import Lifecycle
 from morag_client.receiver.proof import Proof, TenantOf
 from morag_client.receiver.reading import Receive, Scope, Send
 from morag_client.receiver.runtime import Runtime
+from morag_client.receiver.tasks import Tasks
 from morag_client.wire.authentication import authenticate
 from morag_client.wire.decoding import decode_object
 from morag_client.wire.delivery import Delivery
@@ -55,7 +59,8 @@ class Receiver:
 
     `secrets` is one secret, several (a list, or separated by commas; rotation), or a function from a Delivery to its
     Tenant (None: unknown), plain or async. `authorize(request)` says who may look at the inbox ("read") and act on it
-    ("act"). Every other argument is described at Settings and can be set by the environment.
+    ("act"). `retry` is how handlers are tried again that do not say so themselves. Every other argument is described at
+    Settings and can be set by the environment.
     Raises ConfigurationError, saying what to do, for what cannot work.
     """
 
@@ -75,6 +80,8 @@ class Receiver:
         commit_timeout: float | None = None,
         concurrency: int | None = None,
         handler_threads: int | None = None,
+        handler_timeout: float | timedelta | None = None,
+        retry: RetryPolicy | None = None,
         grace: float | None = None,
         lease: float | None = None,
     ) -> None:
@@ -90,6 +97,7 @@ class Receiver:
             commit_timeout=commit_timeout,
             concurrency=concurrency,
             handler_threads=handler_threads,
+            handler_timeout=_seconds(handler_timeout),
             grace=grace,
             lease=lease,
         )
@@ -97,9 +105,13 @@ class Receiver:
         if registry is not None and not isinstance(registry, Registry):
             raise ConfigurationError(f"registry= takes a Registry, not {registry!r}")
         self._dispatcher = Dispatcher(default_registry if registry is None else registry, receiver_type=type(self))
+        self._retry = retry or RetryPolicy(
+            attempts=self.settings.retry_attempts, first=self.settings.retry_first, cap=self.settings.retry_cap
+        )
         self._location = locate(self.settings.database_url)
         self._lifecycle = Lifecycle(self._make_runtime)
         self.events = Events(self._lifecycle)
+        self.tasks = Tasks(self._lifecycle)
         self._application = Application(
             self, access=Access(authorize=authorize, inspect=self.settings.inspect), lifecycle=self._lifecycle
         )
@@ -155,6 +167,11 @@ class Receiver:
             runtime.engine.look_again()
         return names
 
+    async def stats(self) -> Statistics:
+        """How much was received, what became of it, and how long steps take; what is exact is said there."""
+        runtime = await self._lifecycle.runtime()
+        return await statistics_of(runtime.inbox.database, patience=runtime.inbox.patience)
+
     @property
     def handler_names(self) -> list[str]:
         """The names of the handlers that events go to."""
@@ -178,7 +195,17 @@ class Receiver:
             await runtime.engine.idle()
 
     def _make_runtime(self) -> Runtime:
-        return Runtime(settings=self.settings, location=self._location, dispatcher=self._dispatcher, receiver=self)
+        return Runtime(
+            settings=self.settings,
+            retry=self._retry,
+            location=self._location,
+            dispatcher=self._dispatcher,
+            receiver=self,
+        )
+
+
+def _seconds(duration: float | timedelta | None) -> float | None:
+    return duration.total_seconds() if isinstance(duration, timedelta) else duration
 
 
 def _note(row: EventRow, reading: Reading) -> Callable[[int], Work]:

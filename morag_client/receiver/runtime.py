@@ -3,28 +3,38 @@
 from __future__ import annotations
 
 import asyncio
+import math
+import random
 import uuid
 from collections.abc import Callable
 from typing import Any
 
 from morag_client.config import Settings
 from morag_client.handlers.dispatch import Dispatcher
+from morag_client.handlers.retry import RetryPolicy
 from morag_client.handlers.threads import HandlerThreads
-from morag_client.inbox.database import DriverError, Location, unavailable
+from morag_client.inbox.database import DriverError, unavailable
 from morag_client.inbox.inbox import Inbox
+from morag_client.inbox.location import Location
 from morag_client.inbox.ownership import Ownership
 from morag_client.inbox.queries import Queries
 from morag_client.inbox.rows import now
+from morag_client.inbox.sessions import Sessions
+from morag_client.processing.calling import Caller
 from morag_client.processing.local_engine import LocalEngine
 from morag_client.processing.running import Runner
+from morag_client.processing.watchdog import Watchdog
 
 
 class Runtime:
     """The inbox and the engine at work in one event loop. Without handlers there is no engine: records stay stored."""
 
-    def __init__(self, *, settings: Settings, location: Location, dispatcher: Dispatcher, receiver: Any) -> None:
+    def __init__(
+        self, *, settings: Settings, retry: RetryPolicy, location: Location, dispatcher: Dispatcher, receiver: Any
+    ) -> None:
         self.loop = asyncio.get_running_loop()
         self._settings = settings
+        self._retry = retry
         self._dispatcher = dispatcher
         self._threads = HandlerThreads(size=settings.handler_threads)
         self.inbox = Inbox(
@@ -35,6 +45,7 @@ class Runtime:
         )
         self.queries = Queries(self.inbox)
         self.engine: LocalEngine | None = None
+        self._watchdog = Watchdog(dispatcher.codes)
         self._receiver = receiver
 
     async def start(self) -> None:
@@ -46,6 +57,7 @@ class Runtime:
                 engine = self._make_engine()
                 await engine.start()
                 self.engine = engine
+                self._watchdog.start()
         except BaseException as error:
             await self.inbox.close()
             if isinstance(error, DriverError):
@@ -58,11 +70,13 @@ class Runtime:
             if self.engine is not None:
                 await self.engine.stop(grace=self._settings.grace if grace is None else grace)
         finally:
+            self._watchdog.stop()
             self._threads.stop()
             await self.inbox.close()
 
     async def abandon(self) -> None:
         """Lets go of everything where the event loop it lived in is gone, and its tasks with it."""
+        self._watchdog.stop()
         self._threads.stop()
         await self.inbox.abandon()
 
@@ -76,12 +90,25 @@ class Runtime:
             self.engine.hand_over(record_id, note(record_id))
 
     def _make_engine(self) -> LocalEngine:
-        ownership = Ownership(self.inbox.database, worker_id=uuid.uuid4().hex, lease=self._settings.lease)
-        runner = Runner(dispatcher=self._dispatcher, threads=self._threads, receiver=self._receiver, clock=now)
+        settings = self._settings
+        ownership = Ownership(self.inbox.database, worker_id=uuid.uuid4().hex, lease=settings.lease)
+        caller = Caller(
+            threads=self._threads,
+            sessions=Sessions(self.inbox.database, ownership.settling),
+            timeout=None if math.isinf(settings.handler_timeout) else settings.handler_timeout,
+        )
+        runner = Runner(
+            dispatcher=self._dispatcher,
+            caller=caller,
+            receiver=self._receiver,
+            retry=self._retry,
+            clock=now,
+            random=random.random,
+        )
         return LocalEngine(
             queries=self.queries,
             ownership=ownership,
             runner=runner,
-            concurrency=self._settings.concurrency,
-            lease=self._settings.lease,
+            concurrency=settings.concurrency,
+            lease=settings.lease,
         )

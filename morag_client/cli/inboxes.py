@@ -1,0 +1,78 @@
+"""The inbox that a command line names, and what of it is fit for a terminal."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Iterable, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from morag_client.cli.serving import choose_database
+from morag_client.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from morag_client.inbox.inbox import Inbox
+
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line, for machines.")]
+Limit = Annotated[int, typer.Option(help="How many, the newest first.", min=1)]
+
+_PATIENCE: Final = 10.0
+"""Seconds that the database has for an answer."""
+
+
+def named_inbox(database_url: str | None, *, may_be_new: bool = False) -> Inbox:
+    """The inbox that is meant, not open. Raises ConfigurationError where there is no such file, unless it may be new."""
+    from morag_client.config import Settings  # noqa: PLC0415  # the CLI's help needs none of these
+    from morag_client.inbox.inbox import Inbox  # noqa: PLC0415
+    from morag_client.inbox.location import locate  # noqa: PLC0415
+
+    settings = Settings.load(database_url=choose_database(database_url))
+    location = locate(settings.database_url)
+    if location.is_sqlite and not may_be_new and not Path(location.url.database or "").exists():
+        raise ConfigurationError(f"there is no inbox at {location.url.database}; say where it is with --database-url")
+    return Inbox(location, prefix=settings.table_prefix, commit_timeout=_PATIENCE, on_stored=lambda *_: None)
+
+
+@contextlib.asynccontextmanager
+async def opened_inbox(database_url: str | None) -> AsyncIterator[Inbox]:
+    """The inbox that is meant. Raises ConfigurationError where there is none, and makes none."""
+    from morag_client.inbox import schema  # noqa: PLC0415
+
+    inbox = named_inbox(database_url)
+    try:
+        database = inbox.database
+        if await schema.revision_of(database) is None:
+            raise ConfigurationError(
+                f"there is no inbox at {database.location.shown}; say where it is with --database-url,"
+                " or make one with: morag-client db upgrade"
+            )
+        await inbox.open()
+        yield inbox
+    finally:
+        await inbox.close()
+
+
+def show_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Prints a table in the width of the terminal; nothing in it is cut off, or it could not be looked for."""
+    from rich.console import Console  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+
+    table = Table(box=None, pad_edge=False)
+    for heading in headings:
+        table.add_column(heading, overflow="fold")
+    for row in rows:
+        table.add_row(*(printable(cell, keep="\n") for cell in row))
+    Console(highlight=False, markup=False, emoji=False).print(table)
+
+
+def printable(text: str, *, keep: str = "") -> str:
+    """The text without what a sender could tell a terminal."""
+    return "".join(character if character.isprintable() or character in keep else " " for character in text)
+
+
+def local_time(moment: datetime | None) -> str:
+    """The moment as the reader's clock shows it, to the second."""
+    return "" if moment is None else f"{moment.astimezone():%m-%d %H:%M:%S}"
