@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import deliveries
@@ -67,10 +67,19 @@ class Served:
 
 
 @contextlib.contextmanager
-def served(folder: Path, *arguments: str, secret: str | None = deliveries.SECRET, **variables: str) -> Iterator[Served]:
-    """`morag-client serve` on a free port, its outputs in one; it is killed in the end if it still runs."""
+def served(
+    folder: Path,
+    *arguments: str,
+    secret: str | None = deliveries.SECRET,
+    within: Sequence[str] = (),
+    **variables: str,
+) -> Iterator[Served]:
+    """`morag-client serve` on a free port, its outputs in one; it is killed in the end if it still runs.
+
+    `within` is a command that becomes the one it is given.
+    """
     process = subprocess.Popen(
-        [COMMAND, "serve", *arguments, "--port", "0"],
+        [*within, COMMAND, "serve", *arguments, "--port", "0"],
         cwd=folder,
         env=environment(secret=secret, **variables),
         stdout=subprocess.PIPE,

@@ -12,7 +12,7 @@ from typing import Any
 
 import deliveries
 
-from morag_client import Receiver, Registry
+from morag_client import Receiver, Registry, RetryPolicy
 
 
 def url_of(folder: Path) -> str:
@@ -20,8 +20,9 @@ def url_of(folder: Path) -> str:
 
 
 def receiver_of(folder: Path, registry: Registry | None = None, **settings: Any) -> Receiver:
-    """A receiver with a file in this folder and the secret of `deliveries`, unless told otherwise."""
-    given = {"secrets": deliveries.SECRET, "database_url": url_of(folder), **settings}
+    """A receiver with a file in this folder, the secret of `deliveries` and one attempt, unless told otherwise."""
+    once = RetryPolicy(attempts=1)
+    given = {"secrets": deliveries.SECRET, "database_url": url_of(folder), "retry": once, **settings}
     return Receiver(registry=registry or Registry(), **given)
 
 

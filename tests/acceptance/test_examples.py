@@ -23,7 +23,7 @@ EXAMPLES = sorted(path for path in (ROOT / "examples").iterdir() if path.is_dir(
 
 
 def test_every_example_has_a_test():
-    assert [path.name for path in EXAMPLES] == ["01_first_handler", "02_fastapi"]
+    assert [path.name for path in EXAMPLES] == ["01_first_handler", "02_fastapi", "03_exactly_once_money"]
 
 
 def test_first_handler(tmp_path):
@@ -50,6 +50,45 @@ def test_fastapi(tmp_path):
             assert time.monotonic() < deadline, "the handler did not run"
             time.sleep(0.05)
         finish(process)
+
+
+def test_exactly_once_money(tmp_path, database):
+    command = [*COMMAND, "serve", "app:receiver", "--port", "{port}"]
+    variables = {"MORAG_DATABASE_URL": database.url, "MORAG_LEASE": "1"}
+    # given the tables, and a server that is killed after a few documents
+    assert owed(database) == (0, 0, 0)
+    with served(command, EXAMPLES[2], tmp_path, **variables) as (url, process):
+        for _ in range(3):
+            emit(f"{url}/webhook")
+        process.kill()
+        process.wait(10)
+    # when it is served again, and gets another
+    with served(command, EXAMPLES[2], tmp_path, **variables) as (url, process):
+        emit(f"{url}/webhook")
+        deadline = time.monotonic() + 10
+        while owed(database)[0] < 4:
+            assert time.monotonic() < deadline, "not all was charged"
+            time.sleep(0.1)
+        finish(process)
+    # then each was charged once
+    charges, charged, owes = owed(database)
+    assert charges == 4
+    assert 0 < charged == owes
+
+
+def owed(database) -> tuple[int, ...]:
+    """How many charges there are, of how many cents, and how many cents are owed."""
+    done = subprocess.run(
+        [sys.executable, "app.py"],
+        cwd=EXAMPLES[2],
+        env={**os.environ, "MORAG_DATABASE_URL": database.url},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return tuple(int(number) for number in re.findall(r"\d+", done.stdout))
 
 
 def code_blocks() -> list[object]:
@@ -100,12 +139,15 @@ def test_the_test_in_the_documentation_passes(tmp_path):
 
 
 @contextlib.contextmanager
-def served(command: list[str], folder: Path, tmp_path: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+def served(
+    command: list[str], folder: Path, tmp_path: Path, **variables: str
+) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     environment = {key: value for key, value in os.environ.items() if not key.startswith("MORAG_")}
     environment |= {"MORAG_DATABASE_URL": f"sqlite:///{tmp_path}/inbox.db", "PYTHONUNBUFFERED": "1"}
+    environment |= variables
     with (tmp_path / "output").open("wb") as output:
         process = subprocess.Popen(
             [part.format(port=port) for part in command], cwd=folder, env=environment, stdout=output, stderr=output

@@ -155,7 +155,7 @@ def test_an_unknown_id_is_exit_code_one_and_the_others_are_done(folder: Path) ->
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["events", "--state", "lost"], "stored, handled or failed"),
+        (["events", "--state", "lost"], "stored, retrying, handled or failed"),
         (["events", "--limit", "0"], "--limit"),
         (["events", "--database-url", "sqlite:///elsewhere.db"], "there is no inbox at"),
         (["replay", "1", "--database-url", "sqlite:///elsewhere.db"], "there is no inbox at"),

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from pathlib import Path
 
+import databases
 import inboxes
 import pytest
 
 from morag_client.inbox.inbox import Inbox
 
 
-@pytest.fixture(params=["sqlite"])
-def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    return {"sqlite": f"sqlite:///{tmp_path}/inbox.db"}[request.param]
+@pytest.fixture
+def database_url(database: databases.TestDatabase) -> str:
+    return database.url
 
 
 @pytest.fixture

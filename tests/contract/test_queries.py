@@ -8,27 +8,16 @@ from datetime import UTC, datetime
 import deliveries
 import inboxes
 import pytest
+from workers import MOMENT, run, settled
 
 from morag_client.errors import RecordNotFound
 from morag_client.inbox.inbox import Inbox
-from morag_client.inbox.ownership import Claimable, Ownership, RunRow, Settlement
 from morag_client.inbox.queries import Queries
-
-MOMENT = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 @pytest.fixture
 def queries(inbox: Inbox) -> Queries:
     return Queries(inbox)
-
-
-async def settled(inbox: Inbox, record_id: int, state: str, **runs: str) -> None:
-    """Lets the runs of a record have ended like this."""
-    ownership = Ownership(inbox.database, worker_id="ann", lease=30.0)
-    record = await Queries(inbox).get(record_id)
-    [grant] = await ownership.claim([Claimable(record.id, record.task_key, record.task_id, record.tenant)])
-    rows = [RunRow(handler, how, 1, None, None, MOMENT, MOMENT) for handler, how in runs.items()]
-    await ownership.settle([Settlement(record_id, grant.lane, grant.epoch, state, rows)], release=[grant.lane])
 
 
 async def stored(inbox: Inbox, count: int) -> list[int]:
@@ -66,8 +55,8 @@ async def test_every_column_comes_back(inbox: Inbox, queries: Queries) -> None:
 
 async def test_the_newest_come_first_by_state_and_limit(inbox: Inbox, queries: Queries) -> None:
     await stored(inbox, 5)
-    await settled(inbox, 2, "failed", index="failed")
-    await settled(inbox, 4, "handled", index="succeeded", bill="succeeded")
+    await settled(inbox, 2, "failed", run("index", "failed"))
+    await settled(inbox, 4, "handled", run("index"), run("bill"))
 
     assert [record.id for record in await queries.newest(limit=3)] == [5, 4, 3]
     assert [record.id for record in await queries.newest(limit=9, state="stored")] == [5, 3, 1]
@@ -79,38 +68,48 @@ async def test_those_that_wait_come_oldest_first_between_two_ids(inbox: Inbox, q
     await stored(inbox, 6)
     await settled(inbox, 3, "handled")
 
-    assert [record.id for record in await queries.waiting(after=0, limit=9)] == [1, 2, 4, 5, 6]
-    assert [record.id for record in await queries.waiting(after=1, up_to=5, limit=9)] == [2, 4, 5]
-    assert [record.id for record in await queries.waiting(after=1, limit=2)] == [2, 4]
+    assert await queries.waiting_ids(after=0, limit=9) == [1, 2, 4, 5, 6]
+    assert await queries.waiting_ids(after=1, up_to=5, limit=9) == [2, 4, 5]
+    assert await queries.waiting_ids(after=1, limit=2) == [2, 4]
 
 
 async def test_an_unknown_id_is_an_error(queries: Queries) -> None:
-    for call in (queries.get, queries.reopen):
-        with pytest.raises(RecordNotFound, match="no record 7"):
-            await call(7)
+    with pytest.raises(RecordNotFound, match="no record 7"):
+        await queries.get(7)
 
 
-async def test_reopening_lets_failed_handlers_run_again_and_keeps_what_succeeded(
-    inbox: Inbox, queries: Queries
-) -> None:
+async def test_what_is_loaded_comes_in_the_order_of_the_ids_with_bodies(inbox: Inbox, queries: Queries) -> None:
+    await stored(inbox, 4)
+
+    loaded = await queries.load([3, 1, 7])
+
+    assert [record.id for record in loaded] == [1, 3]
+    assert [record.body for record in loaded] == [(await queries.get(number)).body for number in (1, 3)]
+    assert await queries.load([]) == []
+
+
+async def test_runs_tell_what_became_of_each_handler(inbox: Inbox, queries: Queries) -> None:
     await stored(inbox, 1)
-    await settled(inbox, 1, "failed", index="succeeded", bill="failed")
+    before = datetime.now(UTC).timestamp()
 
-    assert await queries.reopen(1) == ["bill"]
+    await settled(inbox, 1, "as_runs", run("bill"), run("index", "retrying", attempts=2, delay=60.0))
+
+    bill, index = (await queries.get(1)).runs
+    assert (bill.handler, bill.state, bill.attempts, bill.next_attempt_at) == ("bill", "succeeded", 1, None)
+    assert (bill.started_at, bill.finished_at) == (MOMENT, MOMENT)
+    assert (index.state, index.attempts) == ("retrying", 2)
+    assert 55 < index.next_attempt_at.timestamp() - before < 65
+
+
+async def test_a_handlers_earlier_outcome_gives_way_to_the_later_one(inbox: Inbox, queries: Queries) -> None:
+    await stored(inbox, 1)
+    await settled(inbox, 1, "as_runs", run("index", "retrying", delay=0.0))
+
+    await settled(inbox, 1, "as_runs", run("index", "failed", attempts=2))
 
     record = await queries.get(1)
-    assert record.state == "stored"
-    assert [(run.handler, run.state) for run in record.runs] == [("index", "succeeded"), ("bill", "failed")]
-
-
-async def test_reopening_what_did_not_fail_lets_all_handlers_run_again(inbox: Inbox, queries: Queries) -> None:
-    await stored(inbox, 1)
-    await settled(inbox, 1, "handled", index="succeeded", bill="succeeded")
-
-    assert await queries.reopen(1) == ["index", "bill"]
-
-    record = await queries.get(1)
-    assert (record.state, list(record.runs)) == ("stored", [])
+    assert record.state == "failed"
+    assert [(one.state, one.attempts, one.next_attempt_at) for one in record.runs] == [("failed", 2, None)]
 
 
 async def test_hiding_deletes_nothing(inbox: Inbox, queries: Queries) -> None:
@@ -121,7 +120,7 @@ async def test_hiding_deletes_nothing(inbox: Inbox, queries: Queries) -> None:
 
     assert [record.id for record in await queries.received(limit=9, most_bytes=1)] == [later]
     assert len(await queries.newest(limit=9)) == 4
-    assert len(await queries.waiting(after=0, limit=9)) == 4
+    assert len(await queries.waiting_ids(after=0, limit=9)) == 4
 
 
 async def test_what_was_received_comes_oldest_first_and_within_a_bound(inbox: Inbox, queries: Queries) -> None:
@@ -132,11 +131,3 @@ async def test_what_was_received_comes_oldest_first_and_within_a_bound(inbox: In
     assert [record.id for record in await queries.received(limit=9, most_bytes=int(2.5 * size))] == ids[2:]
     [newest] = await queries.received(limit=9, most_bytes=0)
     assert newest.body is not None
-
-
-async def test_reopening_what_still_waits_keeps_what_is_done(inbox: Inbox, queries: Queries) -> None:
-    await stored(inbox, 1)
-    await settled(inbox, 1, "stored", index="succeeded")
-
-    assert await queries.reopen(1) == []
-    assert [run.handler for run in (await queries.get(1)).runs] == ["index"]

@@ -15,18 +15,17 @@ import inboxes
 import pytest
 
 from morag_client.errors import InboxUnavailable
-from morag_client.inbox.database import Database, locate
-from morag_client.inbox.inbox import EventRow, Inbox
-from morag_client.inbox.insertion import SqliteInsertion
+from morag_client.inbox.inbox import Inbox
 from morag_client.inbox.queries import Queries
-from morag_client.inbox.writer import GroupCommit
+from morag_client.inbox.rows import EventRow
+from morag_client.inbox.writer import GroupCommit, Insertion
 
 
 class CountingInsertion:
     """The database's own insertion, and the sizes of the batches that it stored."""
 
-    def __init__(self, database: Database) -> None:
-        self._insertion = SqliteInsertion(database)
+    def __init__(self, insertion: Insertion) -> None:
+        self._insertion = insertion
         self.batches: list[int] = []
 
     async def insert(self, rows: Sequence[EventRow]) -> list[tuple[int, bool]]:
@@ -39,6 +38,11 @@ class CountingInsertion:
 
     async def close(self) -> None:
         await self._insertion.close()
+
+
+@pytest.fixture
+def insertion(inbox: Inbox) -> CountingInsertion:
+    return CountingInsertion(inbox._insertion())
 
 
 async def test_a_delivery_becomes_a_record_and_a_retry_a_duplicate(inbox: Inbox) -> None:
@@ -115,10 +119,7 @@ async def test_two_tenants_sending_the_same_bytes_are_two_records(inbox: Inbox) 
     assert {record.tenant for record in await Queries(inbox).newest(limit=9)} == {"acme", "globex"}
 
 
-async def test_deliveries_at_once_share_commits(database_url: str) -> None:
-    async with inboxes.opened(database_url):  # which makes the tables
-        pass
-    insertion = CountingInsertion(Database(locate(database_url)))
+async def test_deliveries_at_once_share_commits(insertion: CountingInsertion) -> None:
     told: list[tuple[int, Any]] = []
     writer = GroupCommit(insertion, on_stored=lambda *new: told.append(new), timeout=3.0)
 
@@ -134,10 +135,7 @@ async def test_deliveries_at_once_share_commits(database_url: str) -> None:
     assert told == [(one.record_id, number) for number, one in enumerate(stored)]
 
 
-async def test_a_batch_is_bounded_in_bytes(database_url: str) -> None:
-    async with inboxes.opened(database_url):
-        pass
-    insertion = CountingInsertion(Database(locate(database_url)))
+async def test_a_batch_is_bounded_in_bytes(insertion: CountingInsertion) -> None:
     writer = GroupCommit(insertion, on_stored=inboxes.nothing, timeout=10.0)
     rows = [inboxes.row(deliveries.task_body(message="x" * 1_000_000)) for _ in range(30)]
 

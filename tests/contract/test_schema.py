@@ -3,23 +3,36 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import databases
 import deliveries
 import inboxes
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, inspect
+from workers import Worker, sequences
 
 from morag_client.errors import ConfigurationError
 from morag_client.inbox import schema
-from morag_client.inbox.database import Database, locate
+from morag_client.inbox.database import Database
+from morag_client.inbox.location import locate
+from morag_client.inbox.queries import Queries
 from morag_client.inbox.tables import Tables, make_tables
+from morag_client.wire.identity import task_key
+
+INDEXES = {
+    "sqlite": "SELECT name, sql FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL",
+    "postgres": "SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = 'public'",
+}
 
 START = """
 import asyncio, sys
@@ -27,6 +40,7 @@ sys.path.insert(0, sys.argv[1])
 import inboxes
 
 async def main():
+    print("ready", flush=True)
     sys.stdin.readline()
     async with inboxes.opened(sys.argv[2]):
         print("opened")
@@ -35,43 +49,103 @@ asyncio.run(main())
 """
 
 
-async def in_plain_sql(url: str, *statements: str) -> None:
-    database = Database(locate(url))
-    async with database.writing() as connection:
-        for statement in statements:
-            await connection.exec_driver_sql(statement)
-    await database.close()
-
-
 async def on_connection(url: str, function: Any, *arguments: Any) -> Any:
     database = Database(locate(url))
     try:
-        async with database.reading() as connection:
-            return await connection.run_sync(function, *arguments)
+        return await database.read(lambda connection: function(connection, *arguments))
     finally:
         await database.close()
 
 
-def test_four_processes_that_start_at_once_migrate_once(database_url: str) -> None:
+async def migrate_to(url: str, revision: str) -> None:
+    """Brings the tables to an earlier revision, as an earlier release left them."""
+
+    def work(connection: Connection) -> None:
+        config = Config()
+        config.set_main_option("script_location", str(schema.MIGRATIONS))
+        config.attributes.update(connection=connection, prefix="", version_table="webhook_schema_version")
+        command.upgrade(config, revision)
+
+    database = Database(locate(url))
+    await database.prepare()
+    await database.write(work)
+    await database.close()
+
+
+def open_in_processes(url: str, count: int) -> None:
+    """Opens the inbox in so many processes at once; each must get it without a word."""
     tests = str(Path(inboxes.__file__).parent)
     processes = [
         subprocess.Popen(
-            [sys.executable, "-c", START, tests, database_url],
+            [sys.executable, "-c", START, tests, url],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
         )
-        for _ in range(4)
+        for _ in range(count)
     ]
-    said = []
+    for process in processes:
+        assert process.stdout.readline() == "ready\n"
     for process in processes:
         process.stdin.write("go\n")
         process.stdin.flush()
     said = [process.communicate(timeout=40) for process in processes]
 
-    assert said == [("opened\n", "")] * 4
-    assert [process.returncode for process in processes] == [0] * 4
+    assert said == [("opened\n", "")] * count
+    assert [process.returncode for process in processes] == [0] * count
+
+
+async def test_four_processes_that_start_at_once_migrate_once(database_url: str) -> None:
+    open_in_processes(database_url, 4)
+
+    assert await on_connection(database_url, differences, make_tables()) == []
+
+
+# As 0001 left them: an event that is handled, one that waits, their task, and what was not understood.
+EVENT = """
+    INSERT INTO webhook_events (id, task_id, event_type, name, dialect, source, task_key, identity, path, query,
+        headers, body, received_at, state, sequence)
+    VALUES ({id}, 'a', 'task_started', 'task.started', 'envelope', 'webhook', {key}, {identity}, '/webhook', '', '{{}}',
+        {identity}, '2026-01-01 00:00:00.000000', '{state}', {sequence})
+"""
+RUN = "INSERT INTO webhook_handler_runs (id, record_id, handler, state, attempts) VALUES (1, 1, 'x', 'succeeded', 1)"
+TASK = "INSERT INTO webhook_tasks (key, task_id, owner, epoch, sequence) VALUES ({key}, 'a', NULL, 1, 1)"
+QUARANTINED = """
+    INSERT INTO webhook_quarantine (id, status, code, problems, identity, path, query, headers, received_at)
+    VALUES (1, 422, 'invalid', '[]', {identity}, '/webhook', '', '{{}}', '2026-01-01 00:00:00.000000')
+"""
+
+
+def earlier_data(kind: str) -> list[str]:
+    literal = {"sqlite": "x'{}'", "postgres": "'\\x{}'::bytea"}[kind]
+    key, one, two = (literal.format(value.hex()) for value in (task_key(tenant="", task_id="a"), b"1" * 16, b"2" * 16))
+    sequences = [f"SELECT setval('webhook_{name}_id_seq', 2)" for name in ("events", "handler_runs", "quarantine")]
+    return [
+        EVENT.format(id=1, key=key, identity=one, state="handled", sequence=1),
+        EVENT.format(id=2, key=key, identity=two, state="stored", sequence="NULL"),
+        RUN,
+        TASK.format(key=key),
+        QUARANTINED.format(identity=one),
+        *(sequences if kind == "postgres" else []),
+    ]
+
+
+async def test_an_earlier_releases_data_is_kept_and_goes_on(database: databases.TestDatabase) -> None:
+    await migrate_to(database.url, "0001")
+    database.execute(*earlier_data(database.kind))
+
+    open_in_processes(database.url, 4)
+
+    async with inboxes.opened(database.url) as inbox:
+        handled, waiting = (await Queries(inbox).get(1), await Queries(inbox).get(2))
+        assert (handled.state, handled.sequence, handled.is_late, handled.body) == ("handled", 1, None, b"1" * 16)
+        assert [(run.handler, run.state, run.next_attempt_at) for run in handled.runs] == [("x", "succeeded", None)]
+        assert len(await inboxes.rows_of(inbox, "quarantine")) == 1
+        grant = await Worker(inbox, "ann").claim_one(waiting.id)
+        assert (grant.epoch, sequences(grant)) == (2, {2: 2})
+        assert (await inboxes.record(inbox, deliveries.task_body("a"))).record_id == 3
+    assert await on_connection(database.url, differences, make_tables()) == []
 
 
 async def test_the_revision_is_the_newest_and_a_second_start_changes_nothing(database_url: str) -> None:
@@ -105,8 +179,7 @@ def differences(connection: Connection, tables: Tables) -> list[Any]:
 async def test_columns_have_the_defaults_that_the_code_gives_them(database_url: str) -> None:
     async with inboxes.opened(database_url) as inbox:  # one half migrated, the other made from the code
         migrated, made = make_tables(), make_tables("made_")
-        async with inbox.database.writing() as connection:
-            await connection.run_sync(made.metadata.create_all)
+        await inbox.database.write(made.metadata.create_all)
 
     for table in migrated.metadata.tables:
         assert await on_connection(database_url, columns_of, table) == await on_connection(
@@ -114,32 +187,52 @@ async def test_columns_have_the_defaults_that_the_code_gives_them(database_url: 
         )
 
 
-def columns_of(connection: Connection, table: str) -> list[dict[str, Any]]:
-    return [column | {"type": str(column["type"])} for column in inspect(connection).get_columns(table)]
+def columns_of(connection: Connection, table: str) -> list[dict[str, str]]:
+    found = inspect(connection).get_columns(table)
+    return [{name: str(value).replace("made_", "") for name, value in column.items()} for column in found]
 
 
 @pytest.mark.parametrize("change", ["ALTER TABLE webhook_events DROP COLUMN hidden", "DROP TABLE webhook_workers"])
-async def test_a_difference_between_tables_and_code_would_be_found(database_url: str, change: str) -> None:
-    async with inboxes.opened(database_url):
+async def test_a_difference_between_tables_and_code_would_be_found(
+    database: databases.TestDatabase, change: str
+) -> None:
+    async with inboxes.opened(database.url):
         pass
-    await in_plain_sql(database_url, change)
+    database.execute(change)
 
-    assert len(await on_connection(database_url, differences, make_tables())) == 1
+    assert len(await on_connection(database.url, differences, make_tables())) == 1
 
 
-async def test_a_newer_revision_is_refused_with_what_to_do(database_url: str) -> None:
-    async with inboxes.opened(database_url):
+async def test_indexes_have_the_conditions_that_the_code_gives_them(database: databases.TestDatabase) -> None:
+    async with inboxes.opened(database.url) as inbox:  # one half migrated, the other made from the code
+        migrated, made = make_tables(), make_tables("made_")
+        await inbox.database.write(made.metadata.create_all)
+
+    indexes = {name: re.sub(r"\s+", " ", sql.replace('"', "")) for name, sql in database.query(INDEXES[database.kind])}
+    partial = [index.name for table in migrated.metadata.tables.values() for index in table.indexes]
+    assert len(partial) == 7
+    for name in partial:
+        of_code = indexes[name.replace("ix_webhook", "ix_made_webhook")]
+        assert " WHERE " in of_code
+        assert indexes[name] == of_code.replace("made_webhook", "webhook")
+
+
+async def test_a_newer_revision_is_refused_with_what_to_do(database: databases.TestDatabase) -> None:
+    async with inboxes.opened(database.url):
         pass
-    await in_plain_sql(database_url, "UPDATE webhook_schema_version SET version_num = '9999'")
+    database.execute("UPDATE webhook_schema_version SET version_num = '9999'")
 
     with pytest.raises(ConfigurationError, match=r"revision '9999'.*install a newer morag-client"):
-        async with inboxes.opened(database_url):
+        async with inboxes.opened(database.url):
             pass
 
 
 @pytest.mark.parametrize("table", ["webhook_events", "webhook_tasks"])
-async def test_a_table_that_is_not_ours_is_refused_and_a_prefix_is_the_way_out(database_url: str, table: str) -> None:
-    await in_plain_sql(database_url, f"CREATE TABLE {table} (id VARCHAR PRIMARY KEY, note TEXT)")
+async def test_a_table_that_is_not_ours_is_refused_and_a_prefix_is_the_way_out(
+    database: databases.TestDatabase, table: str
+) -> None:
+    database_url = database.url
+    database.execute(f"CREATE TABLE {table} (id VARCHAR PRIMARY KEY, note TEXT)")
 
     with pytest.raises(ConfigurationError, match=f"'{table}'.*table_prefix.*MORAG_TABLE_PREFIX"):
         async with inboxes.opened(database_url):

@@ -12,6 +12,8 @@ from typing import Annotated, Any, Optional, TypeVar, Union
 
 import deliveries
 import pytest
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Session
 
 from morag_client import (
     ChunkingCompleted,
@@ -31,12 +33,15 @@ from morag_client import (
 from morag_client.handlers.binding import BoundHandler, bind
 
 E = TypeVar("E", bound=StepEvent)
+S = TypeVar("S", bound=AsyncSession)
 CONTEXT = Context(
     event=deliveries.event("chunking.completed"),
     record_id=7,
     attempt=1,
     received_at=datetime.now(UTC),
     sequence=1,
+    is_late=False,
+    task=None,
     body=b"{}",
     receiver=object(),
 )
@@ -230,6 +235,75 @@ def test_a_position_behind_a_default_cannot_be_reached() -> None:
     def handle(number: int = 3, event: Event = None, /) -> None: ...
 
     assert "cannot be supplied" in refused(handle)
+
+
+async def with_a_session(event: Event, session: AsyncSession, context: Context) -> tuple[Any, ...]:
+    return event, session, context
+
+
+async def by_keyword_only(event, flag=False, *, db: AsyncSession | None = None) -> tuple[Any, ...]:
+    return event, db, flag
+
+
+async def of_a_type_variable(event, session: S) -> tuple[Any, ...]:
+    return event, session
+
+
+class WithASession:
+    async def __call__(self, event: Event, session: Annotated[AsyncSession, "ours"]) -> tuple[Any, ...]:
+        return event, session
+
+
+@pytest.mark.parametrize(
+    ("function", "rest"),
+    [
+        (with_a_session, (CONTEXT,)),
+        (by_keyword_only, (False,)),
+        (of_a_type_variable, ()),
+        (WithASession(), ()),
+        (functools.partial(with_a_session), (CONTEXT,)),
+    ],
+)
+def test_an_async_handler_may_take_a_session(function: Callable[..., Any], rest: tuple[Any, ...]) -> None:
+    handler, session = bound(function), AsyncSession()
+
+    assert handler.takes_session
+    assert asyncio.run(handler.call(CONTEXT, session)) == (EVENT, session, *rest)
+
+
+def test_who_asks_for_no_session_gets_none() -> None:
+    assert not bound(by_annotation).takes_session
+    assert asyncio.run(bound(by_annotation).call(CONTEXT, AsyncSession())) == (EVENT, CONTEXT, RECEIVER)
+
+
+def test_a_plain_function_cannot_take_a_session() -> None:
+    def plain(event: Event, session: AsyncSession) -> None: ...
+
+    def optional(event: Event, session: AsyncSession | None = None) -> None: ...
+
+    @functools.wraps(with_a_session)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        return with_a_session(*args, **kwargs)
+
+    for function in (plain, optional, wrapped, functools.partial(plain)):
+        assert "write `async def`" in refused(function)
+
+
+class Transaction(AsyncSession):
+    pass
+
+
+def test_a_session_of_another_class_cannot_be_supplied() -> None:
+    async def sub(event: Event, session: Transaction) -> None: ...
+
+    async def optional(event: Event, session: Transaction | None = None) -> None: ...
+
+    async def synchronous(event: Event, session: Session) -> None: ...
+
+    for function in (sub, optional):
+        assert "Transaction" in refused(function)
+        assert "sqlalchemy.ext.asyncio.AsyncSession; annotate that" in refused(function)
+    assert "'session' (Session) that cannot be supplied" in refused(synchronous)
 
 
 MODULE = """

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import functools
+import math
 import re
 import warnings
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import deliveries
@@ -17,12 +19,14 @@ from morag_client import (
     Event,
     Receiver,
     Registry,
+    RetryPolicy,
     StepCompleted,
     TaskCompleted,
     TaskEvent,
+    UnknownEventWarning,
 )
 from morag_client.handlers.dispatch import Dispatcher
-from morag_client.handlers.registry import UnknownEventWarning, default_registry, on
+from morag_client.handlers.registry import default_registry, on
 
 NAMES = (
     *("task.started", "task.progress", "task.completed", "task.failed"),
@@ -115,6 +119,51 @@ def test_stacked_decorators_are_one_handler_that_wants_more() -> None:
     assert not bound.wants(deliveries.event("chunking.completed", "task-2"))
 
 
+def test_a_handler_may_have_a_retry_policy_and_a_timeout_of_its_own() -> None:
+    registry, policy = Registry(), RetryPolicy(attempts=3)
+
+    registry.on("chunking", name="1", retry=policy, timeout=timedelta(minutes=2))(take)
+    registry.on(ChunkingCompleted, name="2", timeout=5)(take)
+    registry.on("*", name="3")(take)
+
+    options = [(handler.retry, handler.timeout) for handler in registry.handlers]
+    assert options == [(policy, 120.0), (None, 5.0), (None, None)]
+    [bound] = Dispatcher(registry, receiver_type=Receiver).candidates(deliveries.event("unknown"))
+    assert bound.handler.timeout is None
+
+
+@pytest.mark.parametrize(
+    ("above", "below"),
+    [
+        ({"retry": RetryPolicy(attempts=3), "timeout": 60}, {}),
+        ({}, {"retry": RetryPolicy(attempts=3), "timeout": 60}),
+        ({"retry": RetryPolicy(attempts=3)}, {"timeout": timedelta(minutes=1)}),
+        ({"retry": RetryPolicy(attempts=3), "timeout": 60}, {"retry": RetryPolicy(attempts=3), "timeout": 60.0}),
+    ],
+)
+def test_what_one_of_the_stacked_decorators_says_holds(above: dict[str, Any], below: dict[str, Any]) -> None:
+    registry = Registry()
+    registry.on("chunking", **above)(registry.on("unknown", **below)(take))
+
+    [handler] = registry.handlers
+    assert (handler.retry, handler.timeout) == (RetryPolicy(attempts=3), 60.0)
+    assert len(handler.subscriptions) == 2
+
+
+@pytest.mark.parametrize(
+    ("option", "one", "other"), [("retry", RetryPolicy(), RetryPolicy(attempts=3)), ("timeout", 60, 61)]
+)
+def test_stacked_decorators_that_disagree_are_refused_and_change_nothing(option: str, one: Any, other: Any) -> None:
+    registry = Registry()
+    registry.on("chunking", **{option: one})(take)
+    before, changes = registry.handlers, registry.changes
+
+    with pytest.raises(ConfigurationError, match=rf"take' say {option}=.*give {option}= in one of them"):
+        registry.on("unknown", **{option: other})(take)
+
+    assert (registry.handlers, registry.changes) == (before, changes)
+
+
 def test_included_registries_bring_what_they_get_later_too() -> None:
     main, part, inner = Registry(), Registry(), Registry()
     main.include(part)
@@ -122,9 +171,14 @@ def test_included_registries_bring_what_they_get_later_too() -> None:
     main.on("*", name="1")(take)
     inner.on("*", name="2")(take)
     hook = inner.on_error(lambda error, context: None)
+    dead_letter_hook = part.on_dead_letter(lambda error, context: None)
+    last = inner.on_dead_letter(lambda error, context: None)
 
     assert [handler.name for handler in main.handlers] == ["1", "2"]
     assert main.error_hooks == [hook]
+    assert main.dead_letter_hooks == [dead_letter_hook, last]
+    dispatcher = Dispatcher(main, receiver_type=Receiver)
+    assert (dispatcher.error_hooks, dispatcher.dead_letter_hooks) == ([hook], [dead_letter_hook, last])
 
 
 def test_including_twice_or_over_two_ways_is_once() -> None:
@@ -209,6 +263,15 @@ def test_a_word_of_the_wire_is_answered_with_the_pattern_that_means_it(word: str
         lambda: Registry().on("*", name=5),  # type: ignore[call-overload]
         lambda: Registry().on("*", name=""),
         lambda: Registry().on("*", where=True),  # type: ignore[call-overload]
+        lambda: Registry().on("*", retry=3),  # type: ignore[call-overload]
+        lambda: Registry().on("*", retry=RetryPolicy),  # type: ignore[call-overload]
+        lambda: Registry().on("*", timeout="60"),  # type: ignore[call-overload]
+        lambda: Registry().on("*", timeout=True),
+        lambda: Registry().on("*", timeout=0),
+        lambda: Registry().on("*", timeout=timedelta(seconds=-1)),
+        lambda: Registry().on("*", timeout=math.nan),
+        lambda: Registry().on("*", timeout=math.inf),
+        lambda: Registry().on("*", timeout=10**400),
         lambda: Registry().include(5),  # type: ignore[arg-type]
         lambda: Receiver(registry=Registry().on, insecure=False, secrets="s"),  # type: ignore[arg-type]
     ],

@@ -13,8 +13,8 @@ import pytest
 
 from morag_client import MoragWarning, Receiver, Registry
 from morag_client.errors import ConfigurationError, InboxUnavailable
-from morag_client.inbox.database import locate
 from morag_client.inbox.inbox import Inbox
+from morag_client.inbox.location import locate
 
 
 @pytest.mark.parametrize(

@@ -9,18 +9,18 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+import traceback
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
 import deliveries
 import inboxes
 import pytest
+from sqlalchemy import Connection
 
-from morag_client.errors import DeliveryRejected, InboxUnavailable
-from morag_client.inbox.database import DriverError
+from morag_client.errors import InboxUnavailable
 from morag_client.inbox.inbox import Inbox
-from morag_client.inbox.queries import Queries
 
 HERE = Path(__file__).parent
 
@@ -44,28 +44,19 @@ def lock(inbox: Inbox, path: Path) -> Iterator[sqlite3.Connection]:
     connection.close()
 
 
-async def on_inserting_connection(inbox: Inbox, ask: Callable[[sqlite3.Connection], Any]) -> Any:
-    loop = asyncio.get_running_loop()
-    answer: asyncio.Future[Any] = loop.create_future()
-    insertion = inbox._insertion
-    insertion._jobs.put(lambda: loop.call_soon_threadsafe(answer.set_result, ask(insertion._connection)))
-    return await answer
+def pragmas(connection: Connection) -> list[Any]:
+    names = ("journal_mode", "synchronous", "busy_timeout", "foreign_keys", "wal_autocheckpoint")
+    return [connection.exec_driver_sql(f"PRAGMA {name}").scalar() for name in names]
 
 
-async def test_the_pragmas_in_force_where_deliveries_are_inserted(inbox: Inbox) -> None:
-    await inboxes.record(inbox, deliveries.task_body())
-
-    def pragmas(connection: sqlite3.Connection) -> list[Any]:
-        names = ("journal_mode", "synchronous", "busy_timeout", "foreign_keys", "wal_autocheckpoint")
-        return [connection.execute(f"PRAGMA {name}").fetchone()[0] for name in names]
-
-    assert await on_inserting_connection(inbox, pragmas) == ["wal", 2, 2500, 1, 8000]
+async def test_the_pragmas_in_force_where_everything_is_written(inbox: Inbox) -> None:
+    assert await inbox.database.write(pragmas) == ["wal", 2, 2500, 1, 64_000]
 
 
-async def test_the_pragmas_in_force_where_outcomes_are_written(inbox: Inbox) -> None:
-    async with inbox.database.writing() as connection:
-        for name, value in (("journal_mode", "wal"), ("synchronous", 2), ("busy_timeout", 2500), ("foreign_keys", 1)):
-            assert (await connection.exec_driver_sql(f"PRAGMA {name}")).scalar() == value
+async def test_the_pragmas_in_force_where_it_is_read_and_where_handlers_write(inbox: Inbox) -> None:
+    assert (await inbox.database.read(pragmas))[:4] == ["wal", 2, 2500, 1]
+    async with inbox.database.engine.begin() as connection:
+        assert (await connection.run_sync(pragmas))[:4] == ["wal", 2, 2500, 1]
 
 
 PROGRAM = """
@@ -151,57 +142,6 @@ async def test_those_who_wait_behind_a_busy_commit_are_told_in_time_too(path: Pa
                 await asyncio.sleep(0.02)
 
 
-async def test_one_row_that_is_refused_does_not_keep_the_others_out(inbox: Inbox, lock: sqlite3.Connection) -> None:
-    lock.execute(
-        "CREATE TRIGGER no BEFORE INSERT ON webhook_events WHEN NEW.task_id = 'task-20'"
-        " BEGIN SELECT RAISE(ABORT, 'not this one'); END"
-    )
-    bodies = [deliveries.task_body(f"task-{number}") for number in range(64)]
-
-    results = await asyncio.gather(*(inboxes.record(inbox, body) for body in bodies), return_exceptions=True)
-
-    refused = results.pop(20)
-    assert isinstance(refused, DeliveryRejected)
-    assert "not this one" in str(refused)
-    assert [result.is_new for result in results] == [True] * 63
-    assert len({result.record_id for result in results}) == 63
-    assert len(await inboxes.rows_of(inbox, "events", "id")) == 63
-    [row] = await inboxes.rows_of(inbox, "quarantine", "id, body, problems")
-    assert row.body == bodies[20]
-    assert "not this one" in row.problems
-
-
-async def test_a_refused_row_is_told_of_new_records_in_order(path: Path, tmp_path: Path) -> None:
-    told: list[int] = []
-    async with inboxes.opened(f"sqlite:///{path}", on_stored=lambda record_id, _: told.append(record_id)) as inbox:
-        async with inbox.database.writing() as connection:
-            await connection.exec_driver_sql(
-                "CREATE TRIGGER no BEFORE INSERT ON webhook_events WHEN NEW.task_id = 'bad'"
-                " BEGIN SELECT RAISE(ABORT, 'not this one'); END"
-            )
-        bodies = [deliveries.task_body("bad" if number % 7 == 3 else "good") for number in range(100)]
-        await asyncio.gather(*(inboxes.record(inbox, body, note=1) for body in bodies), return_exceptions=True)
-
-    assert told == list(range(1, 87))
-
-
-async def test_batches_of_new_and_known_rows_of_every_size(inbox: Inbox) -> None:
-    known: dict[bytes, int] = {}
-    for size in (1, 2, 3, 63, 64, 65, 200):
-        old = list(known)[: size // 2]
-        bodies = [*old, *(deliveries.task_body() for _ in range(size - len(old)))]
-        bodies = bodies[::2] + bodies[1::2]
-
-        stored = await asyncio.gather(*(inboxes.record(inbox, body) for body in bodies))
-
-        for body, one in zip(bodies, stored, strict=True):
-            assert one.is_new is (body not in known)
-            assert known.setdefault(body, one.record_id) == one.record_id
-    assert sorted(known.values()) == list(range(1, len(known) + 1))
-    records = {record.id: record.body for record in await Queries(inbox).received(limit=1000, most_bytes=10**9)}
-    assert records == {record_id: body for body, record_id in known.items()}
-
-
 async def test_what_waits_is_bounded_in_bytes(path: Path) -> None:
     async with inboxes.opened(f"sqlite:///{path}", commit_timeout=0.5) as inbox:
         lock = sqlite3.connect(path, isolation_level=None)
@@ -247,7 +187,7 @@ async def test_what_is_cancelled_in_the_middle_of_a_transaction_keeps_no_lock(
     await inboxes.record(inbox, deliveries.task_body())
 
     async def write() -> None:
-        async with inbox.database.writing() as connection:
+        async with inbox.database.engine.begin() as connection:
             for _ in range(3):
                 await connection.exec_driver_sql("UPDATE webhook_events SET hidden = hidden + 1 RETURNING id")
 
@@ -270,7 +210,7 @@ async def test_what_is_cancelled_in_the_middle_of_a_transaction_keeps_no_lock(
 async def test_a_batch_that_has_begun_is_not_abandoned(inbox: Inbox, lock: sqlite3.Connection) -> None:
     rows = [inboxes.row(deliveries.task_body())]
     lock.execute("BEGIN IMMEDIATE")
-    inserting = asyncio.create_task(inbox._insertion.insert(rows))
+    inserting = asyncio.create_task(inbox._insertion().insert(rows))
     await asyncio.sleep(0.05)
     inserting.cancel()
     await asyncio.sleep(0.05)
@@ -284,8 +224,29 @@ async def test_a_batch_that_has_begun_is_not_abandoned(inbox: Inbox, lock: sqlit
 
 
 async def test_the_databases_errors_do_not_tell_of_bodies(inbox: Inbox) -> None:
-    with pytest.raises(DriverError) as caught:
-        async with inbox.database.writing() as connection:
-            await connection.execute(inbox.database.tables.events.insert(), {"path": "s3cret-canary"})
+    row = {"path": "s3cret-canary"}
 
-    assert "s3cret-canary" not in str(caught.value)
+    with pytest.raises(InboxUnavailable) as caught:
+        await inbox.database.write(lambda connection: connection.execute(inbox.database.tables.events.insert(), row))
+
+    assert "NOT NULL" in str(caught.value)
+    assert "s3cret-canary" not in "".join(traceback.format_exception(caught.value))
+
+
+async def test_a_write_that_fails_is_rolled_back_and_the_next_one_works(inbox: Inbox) -> None:
+    def work(connection: Connection) -> None:
+        connection.exec_driver_sql("CREATE TABLE notes (id INTEGER)")
+        raise ValueError("no")
+
+    for _ in range(2):
+        with pytest.raises(ValueError, match="no"):
+            await inbox.database.write(work)
+    await inboxes.run_sql(inbox, "CREATE TABLE notes (id INTEGER)")
+
+
+async def test_closing_waits_for_a_write_that_has_begun(path: Path) -> None:
+    async with inboxes.opened(f"sqlite:///{path}") as inbox:
+        writing = asyncio.create_task(inboxes.run_sql(inbox, "CREATE TABLE notes (id INTEGER)"))
+        await asyncio.sleep(0)
+
+    await writing

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Never
 
 import deliveries
+import inboxes
 import pytest
 import receiving
 
@@ -245,9 +246,7 @@ async def test_events_without_a_task_are_handled_too(tmp_path: Path, registry: R
 async def test_a_body_that_cannot_be_read_any_more_is_a_failed_record(tmp_path: Path, registry: Registry) -> None:
     async with receiving.working(tmp_path) as receiver:  # without handlers: stored only
         [record_id] = await receiving.send(receiver, deliveries.task_body())
-        database = receiver._lifecycle._runtime.inbox.database
-        async with database.writing() as connection:
-            await connection.exec_driver_sql("UPDATE webhook_events SET body = x'00'")
+        await inboxes.run_sql(receiver._lifecycle._runtime.inbox, "UPDATE webhook_events SET body = x'00'")
         assert (await receiver.events.get(record_id)).state == "stored"
 
     registry.on("*", name="1")(lambda event: None)

@@ -11,14 +11,11 @@ from collections import defaultdict
 from pathlib import Path
 
 import deliveries
+import inboxes
 import pytest
 import receiving
 
 from morag_client import Context, Event, Registry
-from morag_client.inbox.database import locate
-from morag_client.inbox.inbox import Inbox
-from morag_client.inbox.ownership import Claimable, Ownership
-from morag_client.inbox.queries import Queries
 
 TASKS = [f"task-{number}" for number in range(12)]
 
@@ -158,24 +155,18 @@ async def test_two_workers_on_one_database_share_the_work_and_do_none_of_it_twic
     journal.assert_in_order(TASKS, each=8 * 5)
 
 
-async def abandoned(url: str, body: bytes) -> None:
-    """A record that a worker claimed which was killed at once."""
-    inbox = Inbox(locate(url), commit_timeout=3.0, on_stored=lambda *_: None)
-    await inbox.open()
-    ownership = Ownership(inbox.database, worker_id="killed", lease=1.0)
-    await ownership.beat(hostname="gone", pid=1)
-    [record] = await Queries(inbox).received(limit=1, most_bytes=1)
-    assert record.body == body
-    assert await ownership.claim([Claimable(record.id, record.task_key, record.task_id, record.tenant)])
-    await inbox.close()
+async def abandoned(url: str, record_id: int) -> None:
+    """Lets a worker claim a record which is killed at once."""
+    async with inboxes.opened(url) as inbox:
+        await inboxes.claim_as(inbox, "killed", record_id, lease=1.0)
 
 
 @pytest.mark.parametrize("is_busy", [True, False])
 async def test_what_a_killed_worker_held_is_taken_over_after_the_lease(tmp_path: Path, is_busy: bool) -> None:
     journal, body = Journal(), deliveries.step_body("left")
     async with receiving.working(tmp_path) as receiver:
-        await receiving.send(receiver, body)
-        await abandoned(receiving.url_of(tmp_path), body)
+        [record_id] = await receiving.send(receiver, body)
+        await abandoned(receiving.url_of(tmp_path), record_id)
 
     async with receiving.working(tmp_path, journal.registry(is_async=True), lease=1.0) as receiver:
         began = time.monotonic()
@@ -193,24 +184,33 @@ async def test_what_a_killed_worker_held_is_taken_over_after_the_lease(tmp_path:
     assert journal.sequences["left"] == [1, 2]
 
 
+async def test_an_idle_worker_takes_what_another_process_stored_and_left(tmp_path: Path) -> None:
+    journal = Journal()
+
+    async with receiving.working(tmp_path, journal.registry(is_async=True)) as receiver:
+        await receiving.send(receiver, deliveries.step_body("own"))
+        await receiver.idle()
+        async with receiving.working(tmp_path) as other:
+            await receiving.send(other, deliveries.step_body("left"))
+        await receiving.until(lambda: journal.count == 2, seconds=4)
+
+    assert journal.started == {"own": [1], "left": [2]}
+
+
 async def test_a_later_event_does_not_overtake_one_that_another_worker_held(tmp_path: Path) -> None:
     journal, body = Journal(), deliveries.step_body("held")
     async with receiving.working(tmp_path) as receiver:
-        await receiving.send(receiver, body)
-    inbox = Inbox(locate(receiving.url_of(tmp_path)), commit_timeout=3.0, on_stored=lambda *_: None)
-    await inbox.open()
-    other = Ownership(inbox.database, worker_id="other", lease=30.0)
-    await other.beat(hostname="elsewhere", pid=1)
-    [record] = await Queries(inbox).newest(limit=1)
-    await other.claim([Claimable(record.id, record.task_key, record.task_id, record.tenant)])
+        [record_id] = await receiving.send(receiver, body)
 
-    async with receiving.working(tmp_path, journal.registry(is_async=True)) as receiver:
-        await asyncio.sleep(0.2)  # it has looked, and will again in less than a second
-        await other.leave()
-        await receiving.send(receiver, deliveries.step_body("held"))
-        await receiving.until(lambda: journal.count == 2)
-        await receiver.idle()
-    await inbox.close()
+    async with inboxes.opened(receiving.url_of(tmp_path)) as inbox:
+        other = await inboxes.claim_as(inbox, "other", record_id)
+
+        async with receiving.working(tmp_path, journal.registry(is_async=True)) as receiver:
+            await asyncio.sleep(0.2)  # it has looked, and will again in about a second
+            await other.leave()
+            await receiving.send(receiver, deliveries.step_body("held"))
+            await receiving.until(lambda: journal.count == 2)
+            await receiver.idle()
 
     journal.assert_in_order(["held"], each=2)
 

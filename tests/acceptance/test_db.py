@@ -1,0 +1,71 @@
+"""`morag-client db`: the tables made, brought up to date and checked, by a process of its own, on every database."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import commands
+import databases
+import pytest
+
+
+@pytest.fixture
+def run(database: databases.TestDatabase, tmp_path: Path):
+    def db(*arguments: str) -> subprocess.CompletedProcess[str]:
+        done = commands.run(tmp_path, "db", *arguments, "--database-url", database.url)
+        assert "Traceback" not in done.stderr
+        return done
+
+    return db
+
+
+def test_tables_are_made_once_and_then_found_up_to_date(run) -> None:
+    first, second, current, check = run("upgrade"), run("upgrade"), run("current"), run("check")
+
+    assert {done.returncode for done in (first, second, current, check)} == {0}
+    assert "made the tables, of revision 0002" in first.stdout
+    assert "nothing to do" in second.stdout
+    assert current.stdout == "0002\n"
+    assert "up to date (revision 0002)" in check.stdout
+    assert json.loads(run("upgrade", "--json").stdout).items() >= {"from": "0002", "to": "0002"}.items()
+    assert json.loads(run("current", "--json").stdout)["revision"] == "0002"
+
+
+@pytest.mark.parametrize(
+    ("revision", "state", "says"), [("0001", "behind", "db upgrade"), ("0099", "newer", "install a newer")]
+)
+def test_other_revisions_are_found_and_say_what_to_do(run, database, revision: str, state: str, says: str) -> None:
+    run("upgrade")
+    database.execute(f"UPDATE webhook_schema_version SET version_num = '{revision}'")  # noqa: S608
+
+    check = run("check")
+
+    assert (check.returncode, check.stdout) == (1, "")
+    assert revision in check.stderr
+    assert says in check.stderr
+    found = json.loads(run("check", "--json").stdout)
+    assert (found["state"], found["revision"], found["newest"]) == (state, revision, "0002")
+
+
+def test_tables_of_somebody_else_are_left_alone(run, database: databases.TestDatabase) -> None:
+    database.execute("CREATE TABLE webhook_events (id INTEGER)", "INSERT INTO webhook_events VALUES (7)")
+
+    check, upgrade = run("check"), run("upgrade")
+
+    assert (check.returncode, upgrade.returncode) == (1, 2)
+    assert "'webhook_events' that morag-client did not make" in check.stderr
+    assert "table_prefix" in upgrade.stderr
+    assert database.query("SELECT * FROM webhook_events") == [(7,)]
+
+
+def test_where_there_is_no_file_only_upgrade_makes_one(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/new.db"
+    for command in ("current", "check"):
+        done = commands.run(tmp_path, "db", command, "--database-url", url)
+        assert (done.returncode, "there is no inbox at" in done.stderr) == (2, True)
+    assert not list(tmp_path.iterdir())
+
+    assert commands.run(tmp_path, "db", "upgrade", "--database-url", url).returncode == 0
+    assert (tmp_path / "new.db").exists()

@@ -1,0 +1,22 @@
+"""Options of the test run, and a database for whoever wants every kind of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import databases
+import pytest
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("morag-client")
+    group.addoption("--kills", type=int, default=20, help="how often tests/acceptance/test_kill.py kills its server")
+    group.addoption("--seed", type=int, default=None, help="the seed that a test printed, to draw the same again")
+
+
+@pytest.fixture(params=databases.KINDS)
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[databases.TestDatabase]:
+    """A test that asks for it is run with every kind."""
+    with databases.fresh(request.param, tmp_path) as made:
+        yield made
