@@ -24,7 +24,7 @@ _PATIENCE: Final = 10.0
 
 
 def named_inbox(database_url: str | None, *, may_be_new: bool = False) -> Inbox:
-    """The inbox that is meant, not open. Raises ConfigurationError where there is no such file, unless it may be new."""
+    """The inbox that is meant, not open. Raises ConfigurationError where it is a file that is not there."""
     from morag_client.config import Settings  # noqa: PLC0415  # the CLI's help needs none of these
     from morag_client.inbox.inbox import Inbox  # noqa: PLC0415
     from morag_client.inbox.location import locate  # noqa: PLC0415

@@ -56,8 +56,8 @@ class LentConnection(PatientConnection):
         super().__init__(*given, **named)
         self._cursors: weakref.WeakSet[sqlite3.Cursor] = weakref.WeakSet()
 
-    def cursor(self, *given: Any, **named: Any) -> sqlite3.Cursor:
-        cursor = super().cursor(*given, **named)
+    def cursor(self, factory: type[sqlite3.Cursor] = sqlite3.Cursor) -> Any:  # type: ignore[override]  # generic there
+        cursor = super().cursor(factory)
         self._cursors.add(cursor)
         return cursor
 
