@@ -1,4 +1,4 @@
-"""`morag-client events` and `replay`: what the inbox holds, and handling it again."""
+"""`morag-client events`: what the inbox holds."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from morag_client.cli.inboxes import AsJson, Limit, local_time, opened_inbox, printable, show_table
-from morag_client.cli.serving import DatabaseUrl, choose_database, load_receiver
-from morag_client.errors import RecordNotFound
+from morag_client.cli.serving import DatabaseUrl
 
 if TYPE_CHECKING:
     from morag_client.inbox.queries import HandlerRun, Queries, Record
@@ -22,9 +21,8 @@ _ANY_STATE: Final = f"{', '.join(_STATES[:-1])} or {_STATES[-1]}"
 
 
 def register(app: typer.Typer) -> None:
-    """Adds the commands."""
+    """Adds the command."""
     app.command()(events)
-    app.command()(replay)
 
 
 def events(
@@ -45,65 +43,12 @@ def events(
         for record in records:
             typer.echo(json.dumps(dict(described(record))))
     else:
-        _show(records)
-
-
-def replay(
-    record_ids: Annotated[list[int], typer.Argument(metavar="ID...", help="Ids of records, as `events` lists them.")],
-    app: Annotated[
-        str | None, typer.Option("--app", metavar="MODULE:RECEIVER", help="Run the handlers here and now.")
-    ] = None,
-    database_url: DatabaseUrl = None,
-) -> None:
-    """Let the failed handlers of records run again (all of them, where none failed).
-
-    A running receiver on the same database picks them up within a second or two.
-    """
-    if app is not None:
-        choose_database(database_url)
-        found = asyncio.run(_replay_here(app, record_ids))
-    else:
-        found = asyncio.run(_reopen(database_url, record_ids))
-    if not found:
-        raise typer.Exit(1)
+        show_records(records)
 
 
 async def _newest(database_url: str | None, *, limit: int, **filters: str | None) -> list[Record]:
     async with _queries(database_url) as queries:
         return await queries.newest(limit=limit, **filters)
-
-
-async def _reopen(database_url: str | None, record_ids: list[int]) -> bool:
-    complete = True
-    async with _queries(database_url) as queries:
-        for record_id in record_ids:
-            try:
-                names = await queries.reopen(record_id)
-            except RecordNotFound as error:
-                typer.echo(f"error: {error}", err=True)
-                complete = False
-            else:
-                typer.echo(f"record {record_id} waits again for {', '.join(names) or 'its handlers'}")
-    return complete
-
-
-async def _replay_here(app: str, record_ids: list[int]) -> bool:
-    receiver = load_receiver(app)
-    complete = True
-    async with receiver.lifespan():
-        for record_id in record_ids:
-            try:
-                await receiver.replay(record_id)
-            except RecordNotFound as error:
-                typer.echo(f"error: {error}", err=True)
-                complete = False
-        await receiver.idle()
-        for record_id in record_ids:
-            with contextlib.suppress(RecordNotFound):
-                record = await receiver.events.get(record_id)
-                _show([record])
-                complete = complete and record.state == "handled"
-    return complete
 
 
 @contextlib.asynccontextmanager
@@ -114,7 +59,8 @@ async def _queries(database_url: str | None) -> AsyncIterator[Queries]:
         yield Queries(inbox)
 
 
-def _show(records: Sequence[Record]) -> None:
+def show_records(records: Sequence[Record]) -> None:
+    """Prints records and what became of them."""
     show_table(("ID", "Received", "Event", "Task", "%", "State", "Handlers"), map(_row, records))
 
 
