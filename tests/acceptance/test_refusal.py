@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import sqlite3
+import struct
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -48,6 +49,7 @@ async def test_one_bad_row_in_a_batch_is_quarantined_and_the_others_are_stored(
             await everybody[0].post(deliveries.task_body("before"))
             if database.kind == "sqlite":
                 refuse(database)
+            commits = commits_of(database)
             # given a commit that is under way, so that all that comes meanwhile shares the next one
             async with held_up(database):
                 first = asyncio.create_task(everybody[-1].post(deliveries.task_body("first")))
@@ -59,6 +61,7 @@ async def test_one_bad_row_in_a_batch_is_quarantined_and_the_others_are_stored(
                 await asyncio.sleep(0.7)
             answers = await asyncio.gather(*posts)
             assert (await first).status == 200
+            commits = commits_of(database) - commits
             again = await everybody[0].post(deliveries.task_body(REFUSED))
         assert served.stop() == 0
 
@@ -73,6 +76,8 @@ async def test_one_bad_row_in_a_batch_is_quarantined_and_the_others_are_stored(
     if database.kind == "postgres":
         transactions = database.query("SELECT count(*) FROM webhook_events WHERE id > 2 GROUP BY xmin::text ORDER BY 1")
         assert [rows for (rows,) in transactions] == [1, 2, 4, 8, 16, 32]  # the halves without it
+    else:
+        assert commits == 1 + 6 + 1  # the first one, the halves without it, and its quarantine
 
 
 def assert_is_refusal(answer: Answer) -> None:
@@ -88,6 +93,17 @@ def refuse(database: databases.TestDatabase) -> None:
         f"CREATE TRIGGER refuse BEFORE INSERT ON webhook_events WHEN NEW.task_id = '{REFUSED}'"
         " BEGIN SELECT RAISE(ABORT, 'no such task'); END"
     )
+
+
+def commits_of(database: databases.TestDatabase) -> int:
+    """How many commits are in SQLite's log: its frames that say how large the file is after them."""
+    if database.path is None:
+        return 0
+    log = database.path.with_name(database.path.name + "-wal").read_bytes()
+    page_size, salts = struct.unpack_from(">I", log, 8)[0], log[16:24]
+    frames = range(32, len(log), 24 + page_size)
+    # What has other salts is left from before the log was begun anew.
+    return sum(log[frame + 8 : frame + 16] == salts and log[frame + 4 : frame + 8] != bytes(4) for frame in frames)
 
 
 @contextlib.asynccontextmanager
