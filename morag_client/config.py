@@ -47,6 +47,10 @@ class Settings(BaseSettings):
     """How long a shutdown waits for handlers."""
     lease: float = Field(default=30.0, gt=0, allow_inf_nan=False)
     """After so long without a heartbeat, another process takes over a worker's tasks."""
+    quarantine_limit: int = Field(default=10_000, ge=1)
+    """How many deliveries that could not be understood are kept; what comes after them is refused and not kept."""
+    quarantine_bytes: int = Field(default=256 * 1024 * 1024, ge=1)
+    """How many bytes their bodies may have together."""
 
     @field_validator("webhook_secret", "bearer_tokens", mode="before")
     @classmethod

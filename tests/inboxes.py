@@ -33,9 +33,14 @@ def nothing(record_id: int, note: Any) -> None:
 
 @contextlib.asynccontextmanager
 async def opened(
-    url: str, *, prefix: str = "", commit_timeout: float = 3.0, on_stored: Callable[[int, Any], None] = nothing
+    url: str,
+    *,
+    prefix: str = "",
+    commit_timeout: float = 3.0,
+    on_stored: Callable[[int, Any], None] = nothing,
+    **settings: Any,
 ) -> AsyncIterator[Inbox]:
-    inbox = Inbox(locate(url), prefix=prefix, commit_timeout=commit_timeout, on_stored=on_stored)
+    inbox = Inbox(locate(url), prefix=prefix, commit_timeout=commit_timeout, on_stored=on_stored, **settings)
     await inbox.open()
     try:
         yield inbox

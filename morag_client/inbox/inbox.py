@@ -14,7 +14,7 @@ from morag_client.inbox import schema
 from morag_client.inbox.database import Database
 from morag_client.inbox.insertion import SqliteInsertion
 from morag_client.inbox.location import Location
-from morag_client.inbox.quarantine import keep
+from morag_client.inbox.quarantining import QuarantineLimits, Quarantining
 from morag_client.inbox.rows import Arrival, EventRow, quarantine_row
 from morag_client.inbox.writer import GroupCommit, Insertion, RowRefused, Stored
 
@@ -27,8 +27,17 @@ class Inbox:
     `on_stored(record_id, note)` is told of every new record after its commit, with the note that `record` was given.
     """
 
-    def __init__(self, location: Location, *, prefix: str = "", commit_timeout: float, on_stored: OnStored) -> None:
+    def __init__(
+        self,
+        location: Location,
+        *,
+        prefix: str = "",
+        commit_timeout: float,
+        on_stored: OnStored,
+        quarantine_limits: QuarantineLimits | None = None,
+    ) -> None:
         self.database = Database(location, prefix=prefix)
+        self.quarantining = Quarantining(self.database, quarantine_limits or QuarantineLimits())
         self.patience = commit_timeout
         self._on_stored = on_stored
         self._writer: GroupCommit | None = None
@@ -57,21 +66,30 @@ class Inbox:
         """The record of an event, new or known; it is committed when this returns.
 
         Raises InboxUnavailable where the database did not take it in time, and DeliveryRejected where it refuses this
-        row for good; what was refused is then in quarantine.
+        row for good; what was refused is then in quarantine, as far as there is room.
         """
+        try:
+            return await self.store(row, note)
+        except DeliveryRejected as refused:
+            await self.quarantine(arrival, refused)
+            raise
+
+    async def store(self, row: EventRow, note: Any = None) -> Stored:
+        """The record of an event, as `record` says; what the database refuses is not put into quarantine."""
         if self._writer is None:
             raise InboxUnavailable("the inbox is not open")
         try:
             return await self._writer.record(row, note)
         except RowRefused as refused:
-            error = DeliveryRejected(f"the database refused it: {refused}")
-            await self.quarantine(arrival, error)
-            raise error from refused
+            raise DeliveryRejected(f"the database refused it: {refused}") from refused
 
-    async def quarantine(self, arrival: Arrival, rejected: DeliveryRejected) -> None:
-        """Keeps an authentic delivery that could not be understood, once however often it is repeated."""
+    async def quarantine(self, arrival: Arrival, rejected: DeliveryRejected) -> bool:
+        """Keeps an authentic delivery that could not be understood, once however often it is repeated.
+
+        Returns whether there was room for it. Raises InboxUnavailable.
+        """
         row = quarantine_row(arrival, status=rejected.status, code=rejected.code, problems=rejected.problems)
-        await self.database.write(partial(keep, database=self.database, row=row), patience=self.patience)
+        return await self.quarantining.keep(row, patience=self.patience)
 
     async def ping(self) -> None:
         """Asks the database for a sign of life, and to write where it lately did not. Raises InboxUnavailable."""

@@ -2,16 +2,203 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import partial
+from typing import Any, Final, NamedTuple
+
+from sqlalchemy import ColumnElement, Row, Select, bindparam, delete, func, select, update
 from sqlalchemy.engine import Connection
 
+from morag_client.errors import RecordNotFound
+from morag_client.inbox import audit
 from morag_client.inbox.database import Database
-from morag_client.inbox.rows import QuarantineRow
+from morag_client.inbox.portions import portions
+from morag_client.inbox.reopening import LARGEST_ID, among
+from morag_client.inbox.rows import Arrival
+from morag_client.wire.delivery import Delivery
+
+_PAGE: Final = 500
 
 
-def keep(connection: Connection, *, database: Database, row: QuarantineRow) -> None:
-    """Keeps a delivery; one that is there already is counted."""
+@dataclass(frozen=True, slots=True)
+class Quarantined:
+    """A delivery in quarantine: how it was answered (`status`, `code`, `problems`), and what of it is kept.
+
+    `repeats` is how often it came again, `size` the bytes of its body; `body` is None in listings.
+    """
+
+    id: int
+    received_at: datetime
+    status: int
+    code: str
+    problems: Sequence[str]
+    repeats: int
+    tenant: str
+    path: str
+    query: str
+    headers: Mapping[str, str]
+    size: int
+    identity: bytes = field(repr=False)
+    body: bytes | None = field(default=None, repr=False)
+
+    @property
+    def arrival(self) -> Arrival:
+        """The delivery as it came, with what was found out about it then."""
+        headers = tuple((name.encode(), value.encode("latin-1")) for name, value in self.headers.items())
+        delivery = Delivery(body=self.body or b"", headers=headers, path=self.path, query=self.query)
+        return Arrival(delivery, self.identity, self.tenant, self.received_at)
+
+
+class Acting(NamedTuple):
+    """Who does what to which of those in quarantine, and why; as the audit has it."""
+
+    action: str
+    who: str
+    why: str | None
+    criteria: Mapping[str, Any]
+
+    def note(self, connection: Connection, database: Database, *, affected: int) -> None:
+        audit.note(connection, database.tables, **self._asdict(), affected=affected)
+
+
+class Refusal(NamedTuple):
+    """A delivery that stays in quarantine, and what is wrong with it by now."""
+
+    id: int
+    status: int
+    code: str
+    problems: Sequence[str]
+
+
+async def newest(database: Database, *, limit: int) -> list[Quarantined]:
+    """The newest deliveries in quarantine, newest first, without their bodies. Raises InboxUnavailable."""
     table = database.tables.quarantine
-    statement = database.insert(table).values(row._asdict())
-    connection.execute(
-        statement.on_conflict_do_update(index_elements=[table.c.identity], set_={"repeats": table.c.repeats + 1})
-    )
+    return await _fetch(database, _select(database, body=False).order_by(table.c.id.desc()).limit(limit))
+
+
+async def get(database: Database, quarantine_id: int) -> Quarantined:
+    """The delivery of an id, with its body. Raises RecordNotFound and InboxUnavailable."""
+    found = await load(database, [quarantine_id])
+    if not found:
+        raise RecordNotFound(f"there is no delivery {quarantine_id} in quarantine")
+    return found[0]
+
+
+async def load(database: Database, ids: Sequence[int]) -> list[Quarantined]:
+    """Those that there are of these, with their bodies, in the order of their ids. Raises InboxUnavailable."""
+    table = database.tables.quarantine
+    wanted = among(database, table.c.id, [one for one in ids if 0 < one <= LARGEST_ID])
+    return await _fetch(database, _select(database, body=True).where(wanted).order_by(table.c.id))
+
+
+async def discard(
+    database: Database,
+    ids: Sequence[int] | None = None,
+    *,
+    before: datetime | None = None,
+    action: str = "quarantine discard",
+    who: str,
+    why: str | None = None,
+) -> int:
+    """Deletes deliveries for good, all where neither ids nor a time of receipt is given; how many there were.
+
+    In audited batches. Raises InboxUnavailable; the batches before are committed then.
+    """
+    discarded = 0
+    acting = Acting(action, who, why, _criteria(ids, before))
+    async for portion in sized_portions(database, ids, before=before):
+        discarded += await database.write(partial(_delete, portion, database=database, acting=acting))
+    return discarded
+
+
+async def count(database: Database, *, before: datetime) -> int:
+    """How many were received before a time. Raises InboxUnavailable."""
+    table = database.tables.quarantine
+    statement = select(func.count()).select_from(table).where(table.c.received_at < before)
+    return await database.read(lambda connection: connection.execute(statement).scalar_one())
+
+
+async def sized_portions(
+    database: Database, ids: Sequence[int] | None, *, before: datetime | None = None
+) -> AsyncIterator[list[int]]:
+    """The ids of those that are meant and there by now, in portions of bounded size. Raises InboxUnavailable."""
+    table = database.tables.quarantine
+    size = func.coalesce(func.length(table.c.body), 0)
+    chosen = select(table.c.id, size.label("size")).where(*_conditions(database, ids, before)).order_by(table.c.id)
+    # Not those that come meanwhile: a sender that never stops would keep us here.
+    last = await database.read(lambda connection: connection.execute(select(func.max(table.c.id))).scalar())
+    after = 0
+    while last is not None and after < last:
+        page = chosen.where(table.c.id > after, table.c.id <= last).limit(_PAGE)
+        rows = await database.read(partial(_rows, page))
+        if not rows:
+            return
+        after = rows[-1].id
+        for portion in portions([(row.id, row.size) for row in rows]):
+            yield portion
+
+
+def settle(
+    connection: Connection,
+    *,
+    database: Database,
+    understood: Sequence[int],
+    refused: Sequence[Refusal],
+    acting: Acting,
+) -> None:
+    """Takes out of quarantine what has a record by now, and writes down what is wrong with the others."""
+    _delete(understood, connection, database=database, acting=acting)
+    if refused:
+        table = database.tables.quarantine
+        statement = update(table).where(table.c.id == bindparam("which"))
+        changed = statement.values(status=bindparam("s"), code=bindparam("c"), problems=bindparam("p"))
+        values = [{"which": one.id, "s": one.status, "c": one.code, "p": json.dumps(one.problems)} for one in refused]
+        connection.execute(changed, values)
+
+
+def _delete(ids: Sequence[int], connection: Connection, *, database: Database, acting: Acting) -> int:
+    if not ids:
+        return 0
+    table = database.tables.quarantine
+    deleted = connection.execute(delete(table).where(among(database, table.c.id, ids))).rowcount
+    if deleted:
+        acting.note(connection, database, affected=deleted)
+    return deleted
+
+
+def _criteria(ids: Sequence[int] | None, before: datetime | None) -> Mapping[str, Any]:
+    given = {"ids": ids and list(ids), "before": before and before.isoformat()}
+    return {key: value for key, value in given.items() if value is not None}
+
+
+def _conditions(database: Database, ids: Sequence[int] | None, before: datetime | None) -> list[ColumnElement[bool]]:
+    table = database.tables.quarantine
+    conditions: list[ColumnElement[bool]] = []
+    if ids is not None:
+        conditions.append(among(database, table.c.id, [one for one in ids if 0 < one <= LARGEST_ID]))
+    if before is not None:
+        conditions.append(table.c.received_at < before)
+    return conditions
+
+
+def _select(database: Database, *, body: bool) -> Select[Any]:
+    table = database.tables.quarantine
+    size = func.coalesce(func.length(table.c.body), 0).label("size")
+    return select(*(column for column in table.c if body or column.name != "body"), size)
+
+
+async def _fetch(database: Database, statement: Select[Any]) -> list[Quarantined]:
+    return [_quarantined(row) for row in await database.read(partial(_rows, statement))]
+
+
+def _quarantined(row: Row[Any]) -> Quarantined:
+    values = dict(row._mapping)  # noqa: SLF001  # SQLAlchemy's public name for it
+    values["problems"], values["headers"] = json.loads(values["problems"]), json.loads(values["headers"])
+    return Quarantined(**values)
+
+
+def _rows(statement: Select[Any], connection: Connection) -> list[Any]:
+    return list(connection.execute(statement))

@@ -17,6 +17,7 @@ from morag_client.inbox.database import DriverError, unavailable
 from morag_client.inbox.inbox import Inbox
 from morag_client.inbox.location import Location
 from morag_client.inbox.ownership import Ownership
+from morag_client.inbox.quarantining import QuarantineLimits
 from morag_client.inbox.queries import Queries
 from morag_client.inbox.rows import now
 from morag_client.inbox.sessions import Sessions
@@ -42,6 +43,7 @@ class Runtime:
             prefix=settings.table_prefix,
             commit_timeout=settings.commit_timeout,
             on_stored=self._hand_over,
+            quarantine_limits=QuarantineLimits(settings.quarantine_limit, settings.quarantine_bytes),
         )
         self.queries = Queries(self.inbox)
         self.engine: LocalEngine | None = None
@@ -84,6 +86,11 @@ class Runtime:
     def takes_work(self) -> bool:
         """Whether somebody takes what is stored."""
         return self.engine is not None
+
+    def look_again(self) -> None:
+        """Looks for records that wait again, if anybody handles them here."""
+        if self.engine is not None:
+            self.engine.look_again()
 
     def _hand_over(self, record_id: int, note: Callable[[int], Any] | None) -> None:
         if self.engine is not None and note is not None:

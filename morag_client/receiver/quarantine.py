@@ -1,0 +1,109 @@
+"""What is in quarantine: looked at, taken again after an upgrade, given up."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from morag_client.errors import DeliveryRejected
+from morag_client.inbox import quarantine
+from morag_client.inbox.inbox import Inbox
+from morag_client.inbox.quarantine import Acting, Quarantined, Refusal
+from morag_client.receiver.lifecycle import Lifecycle
+from morag_client.receiver.understanding import understand
+
+
+@dataclass(frozen=True, slots=True)
+class Retaken:
+    """What became of deliveries in quarantine that were read again.
+
+    `accepted` are records now; `known` were records already, since they were sent again meanwhile; `refused` still
+    cannot be understood or stored and stay, with what is wrong with them by now.
+    """
+
+    accepted: int = 0
+    known: int = 0
+    refused: int = 0
+
+    def plus(self, other: Retaken) -> Retaken:
+        return Retaken(self.accepted + other.accepted, self.known + other.known, self.refused + other.refused)
+
+
+class Quarantine:
+    """The quarantine of a receiver, as `receiver.quarantine`. Everything here raises InboxUnavailable."""
+
+    def __init__(self, lifecycle: Lifecycle) -> None:
+        self._lifecycle = lifecycle
+
+    async def list(self, *, limit: int = 50) -> Sequence[Quarantined]:
+        """The newest deliveries in quarantine, newest first, without their bodies."""
+        return await quarantine.newest((await self._inbox()).database, limit=limit)
+
+    async def get(self, quarantine_id: int) -> Quarantined:
+        """The delivery of an id, with its body. Raises RecordNotFound."""
+        return await quarantine.get((await self._inbox()).database, quarantine_id)
+
+    async def retry(
+        self, ids: Sequence[int] | None = None, *, who: str = "application", why: str | None = None
+    ) -> Retaken:
+        """Reads deliveries again, all where no ids are given, and stores and handles those that are understood now."""
+        runtime = await self._lifecycle.runtime()
+        try:
+            return await retake(runtime.inbox, ids, who=who, why=why)
+        finally:
+            if runtime.engine is not None:
+                runtime.engine.look_again()
+
+    async def discard(
+        self, ids: Sequence[int] | None = None, *, who: str = "application", why: str | None = None
+    ) -> int:
+        """Deletes deliveries for good, all where no ids are given; how many there were."""
+        return await quarantine.discard((await self._inbox()).database, ids, who=who, why=why)
+
+    async def turned_away(self) -> int:
+        """How many deliveries this process did not keep, since the quarantine was full."""
+        return (await self._inbox()).quarantining.turned_away
+
+    async def _inbox(self) -> Inbox:
+        return (await self._lifecycle.runtime()).inbox
+
+
+async def retake(inbox: Inbox, ids: Sequence[int] | None = None, *, who: str, why: str | None = None) -> Retaken:
+    """Reads deliveries in quarantine again, all where no ids are given; nobody has to vouch for them a second time.
+
+    Each that is understood now becomes a record of the same identity and time of receipt, and leaves the quarantine
+    after that is committed. Raises InboxUnavailable; what was stored by then is found as `known` the next time.
+    """
+    total = Retaken()
+    acting = Acting("quarantine retry", who, why, {} if ids is None else {"ids": list(ids)})
+    async for portion in quarantine.sized_portions(inbox.database, ids):
+        total = total.plus(await _retake(inbox, await quarantine.load(inbox.database, portion), acting))
+    return total
+
+
+async def _retake(inbox: Inbox, deliveries: Sequence[Quarantined], acting: Acting) -> Retaken:
+    """Takes some again, in the order in which they came, sharing a commit."""
+    outcomes = await asyncio.gather(*(_store(inbox, one) for one in deliveries), return_exceptions=True)
+    accepted, known, refused, trouble = list[int](), list[int](), list[Refusal](), list[BaseException]()
+    for one, outcome in zip(deliveries, outcomes, strict=True):
+        if isinstance(outcome, DeliveryRejected):
+            refused.append(Refusal(one.id, outcome.status, outcome.code, list(outcome.problems)))
+        elif isinstance(outcome, BaseException):
+            trouble.append(outcome)
+        else:
+            (accepted if outcome else known).append(one.id)
+    settle = partial(
+        quarantine.settle, database=inbox.database, understood=accepted + known, refused=refused, acting=acting
+    )
+    await inbox.database.write(settle)
+    if trouble:
+        raise trouble[0]
+    return Retaken(len(accepted), len(known), len(refused))
+
+
+async def _store(inbox: Inbox, delivery: Quarantined) -> bool:
+    """Whether it is a new record. Raises DeliveryRejected and InboxUnavailable."""
+    row, _ = understand(delivery.arrival)
+    return (await inbox.store(row)).is_new
