@@ -12,6 +12,7 @@ import pytest
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("morag-client")
     group.addoption("--kills", type=int, default=20, help="how often tests/acceptance/test_kill.py kills its server")
+    group.addoption("--examples", type=int, default=None, help="how many interleavings are drawn, others each time")
     group.addoption("--seed", type=int, default=None, help="the seed that a test printed, to draw the same again")
 
 

@@ -1,0 +1,387 @@
+"""Any interleaving of deliveries, crashes, retries, replays and what operators do keeps what is promised.
+
+A state machine draws the steps of several workers one by one; some are taken for dead while they still go on. After
+every step all that is stored is looked at; in the end a new worker has to be able to finish everything.
+
+More of them than CI draws: `scripts/test tests/contract/test_invariants.py --examples 2000`, each time others.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections import Counter, defaultdict
+from collections.abc import Callable, Coroutine, Iterator
+from typing import Any
+
+import databases
+import deliveries
+import inboxes
+import pytest
+from hypothesis import HealthCheck, Phase, settings, strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+from stepping import EFFECTS, OPEN, Key, Script, Stored, Worker, empty, stored
+
+from morag_client.inbox import dead_letters
+from morag_client.inbox.dead_letters import DeadLetterFilter
+from morag_client.inbox.inbox import Inbox
+from morag_client.inbox.replay_criteria import ReplayCriteria
+from morag_client.inbox.replaying import replay, replay_one
+from morag_client.progress.state import TaskState, advance, as_values, fresh, from_values
+from morag_client.wire.decoding import decode_object
+from morag_client.wire.parsing import read_payload
+
+EXAMPLES = {"sqlite": 60, "postgres": 15}
+STEPS = 40
+RELEASES = (("index", "money"), ("index", "mail"))
+"""The handlers of two releases that work side by side."""
+EVERYTHING = ("index", "mail", "money")
+RANK = {None: -1, "pending": 0, "running": 0, "lost": 1, "failed": 2, "cancelled": 3, "completed": 4}
+
+few = st.integers(0, 2)
+"""Which worker, task or lane: whichever there is."""
+many = st.integers(0, 30)
+outcome = st.sampled_from(("succeed", "fail", "later", "discard"))
+outcomes = st.fixed_dictionaries(dict.fromkeys(EVERYTHING, outcome))
+handler = st.sampled_from((None, *EVERYTHING))
+statuses = st.sampled_from(("started", "progress", "completed", "failed", "cancelled", "chunking", "unknown"))
+deliveries_of = st.tuples(few, few, statuses, st.integers(0, 100), st.integers(1, 3))
+"""Tenant, task (the last is none), what happened, progress, how often it is sent."""
+
+
+class Interleavings(RuleBasedStateMachine):
+    """The rules are what can happen, the invariants what holds after each."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__()
+        self.do = world.do
+        self.inbox = world.inbox
+        self.names = map("worker-{}".format, itertools.count())
+        self.script = Script()
+        self.workers: list[Worker] = []
+        self.sent: dict[tuple[str, bytes], int] = {}
+        self.counted = Counter[int]()
+        """How often the money of a record was rightly counted before: each time that a success was replayed."""
+        self.projected: dict[bytes, TaskState] = {}
+        self.do(empty(self.inbox))
+        self.now = self.before = self.do(stored(self.inbox))
+
+    @initialize()
+    def begin(self) -> None:
+        for place in range(2):
+            self._hire(place)
+
+    # What can happen: deliveries
+
+    @rule(what=st.lists(deliveries_of, min_size=1, max_size=6))
+    def deliver(self, what: list[tuple[int, int, str, int, int]]) -> None:
+        sent = [(tenant, _body(task, status, progress)) for tenant, task, status, progress, _ in what]
+        self._deliver([one for one, (*_, times) in zip(sent, what, strict=True) for _ in range(times)])
+
+    @rule(place=many)
+    def deliver_again(self, place: int) -> None:
+        if self.sent:
+            tenant, body = list(self.sent)[place % len(self.sent)]
+            self._deliver([(int(tenant), body)] * 2)
+
+    # workers, each step by itself
+
+    @rule(which=few)
+    def look(self, which: int) -> None:
+        self.do(self._worker(which).look())
+
+    @rule(which=few)
+    def claim(self, which: int) -> None:
+        self._turn(which, claim=True)
+
+    @rule(which=few)
+    def look_and_claim(self, which: int) -> None:
+        self.look(which)
+        self._turn(which, claim=True)
+
+    @rule(which=few, lane=few, ends=outcomes, sticks=st.booleans())
+    def handle(self, which: int, lane: int, ends: dict[str, str], sticks: bool) -> None:
+        self._handle(self._worker(which), lane, ends, sticks=sticks)
+
+    @rule(which=few, ends=outcomes)
+    def handle_all_and_settle(self, which: int, ends: dict[str, str]) -> None:
+        while self._handle(self._worker(which), 0, ends, sticks=False):
+            pass
+        self._turn(which, settle=999)
+
+    @rule(which=few, settle=st.integers(1, 4), claim=st.booleans())
+    def settle(self, which: int, settle: int, claim: bool) -> None:
+        self._turn(which, settle=settle, claim=claim)
+
+    @rule(claim=st.booleans())
+    def turn_all_at_once(self, claim: bool) -> None:
+        async def turns() -> None:
+            await asyncio.gather(*(worker.turn(settle=999, claim=claim) for worker in self.workers))
+
+        self.do(turns())
+
+    # workers that come, go, die, or are only taken for dead
+
+    @rule(release=few)
+    def hire(self, release: int) -> None:
+        if len(self.workers) < 3:
+            self._hire(release)
+
+    @rule(which=few)
+    def lapse(self, which: int) -> None:
+        self.do(self._worker(which).lapse())
+
+    @rule(which=few)
+    def wake(self, which: int) -> None:
+        self.do(self._worker(which).beat())
+
+    @rule(which=few, is_noticed=st.booleans())
+    def crash(self, which: int, is_noticed: bool) -> None:
+        worker = self._worker(which)
+        if is_noticed:
+            self.do(worker.lapse())
+        self.workers.remove(worker)
+        self._hire(which)
+
+    @rule(which=few)
+    def leave(self, which: int) -> None:
+        worker = self._worker(which)
+        self.do(worker.leave())
+        self.workers.remove(worker)
+        self._hire(which)
+
+    # time, and operators
+
+    @rule()
+    def time_passes(self) -> None:
+        self.do(inboxes.run_sql(self.inbox, _LATER))
+
+    @rule(record=many, name=handler)
+    def replay_one(self, record: int, name: str | None) -> None:
+        if self.now.events:
+            record_id = list(self.now.events)[record % len(self.now.events)]
+            self._operate(replay_one(self.inbox.database, record_id, handler=name, who="anna"))
+
+    @rule(state=st.sampled_from((None, "handled", "failed", "retrying")), task=few, name=handler)
+    def replay_many(self, state: str | None, task: int, name: str | None) -> None:
+        criteria = ReplayCriteria(name="*", state=state, task_id=f"task-{task}", handler=name)
+        self._operate(replay(self.inbox.database, criteria, who="anna"))
+
+    @rule(name=handler, discards=st.booleans())
+    def act_on_dead_letters(self, name: str | None, discards: bool) -> None:
+        wanted = DeadLetterFilter(handler=name)
+        act: Callable[..., Coroutine[Any, Any, Any]] = dead_letters.discard if discards else dead_letters.retry
+        self._operate(act(self.inbox.database, wanted, who="anna"))
+
+    # What holds, after each of them
+
+    @invariant()
+    def is_kept(self) -> None:
+        self.before, self.now = self.now, self.do(stored(self.inbox))
+        self.assert_one_record_for_each_identity()
+        self.assert_numbers_in_order_without_gaps()
+        self.assert_tasks_are_what_their_events_make_of_them()
+        self.assert_states_agree_with_runs()
+        self.assert_money_is_counted_once()
+        self.assert_the_living_keep_what_they_own()
+
+    def assert_one_record_for_each_identity(self) -> None:
+        found = {(row.tenant, row.body): row.id for row in self.now.events.values()}
+        assert found == {(tenant, body): record_id for (tenant, body), record_id in self.sent.items()}
+        assert len(self.now.events) == len(found)
+
+    def assert_numbers_in_order_without_gaps(self) -> None:
+        numbers = defaultdict(list)
+        for row in self.now.events.values():
+            if row.task_key is None:
+                assert row.sequence is None
+            else:
+                numbers[row.task_key].append(row.sequence)
+        for key, found in numbers.items():
+            count = len([number for number in found if number is not None])
+            assert found == [*range(1, count + 1), *[None] * (len(found) - count)]
+            assert count == (self.now.tasks[key].sequence if key in self.now.tasks else 0)
+
+    def assert_tasks_are_what_their_events_make_of_them(self) -> None:
+        for key, row in self.now.tasks.items():
+            earlier = self.before.tasks.get(key)
+            if row.record_id is None and (earlier is None or earlier.sequence != row.sequence):
+                if earlier is not None:
+                    assert RANK[row.state] >= RANK[earlier.state]
+                    assert row.progress >= (earlier.progress or 0)
+                    assert row.sequence > earlier.sequence
+                state = self._projection(key, row)
+                assert as_values(from_values(row._mapping)) == as_values(state)
+
+    def assert_states_agree_with_runs(self) -> None:
+        for record_id, row in self.now.events.items():
+            runs = {run.state for run in self.now.runs_of(record_id)}
+            assert row.state in _states_by(runs), (row.state, runs)
+            for run in self.now.runs_of(record_id):
+                assert (run.next_attempt_at is not None) == (run.state in OPEN)
+
+    def assert_money_is_counted_once(self) -> None:
+        for record_id in self.now.events:
+            now = self.now.effects.get(record_id, 0)
+            assert now == self.counted[record_id] + ((record_id, "money") in _succeeded(self.now))
+
+    def assert_the_living_keep_what_they_own(self) -> None:
+        for worker in self.workers:
+            for key, lane in worker.lanes.items():
+                row = self.now.tasks.get(key)
+                if not worker.has_lapsed:
+                    assert row is not None
+                    assert (row.owner, row.epoch) == (worker.name, lane.epoch)
+
+    def teardown(self) -> None:
+        """Whatever has happened, a worker that knows all handlers brings everything to an end."""
+        for worker in self.workers:
+            self.do(worker.lapse())
+        self.workers.clear()
+        last = self._hire(0, EVERYTHING)
+        while any(row.state in {"stored", "retrying"} for row in self.now.events.values()):
+            self.time_passes()
+            self.do(last.look())
+            self.do(last.turn(claim=True))
+            assert last.in_hand, "nobody finds what is not at its end"
+            while self._handle(last, 0, {}, sticks=False):
+                pass
+            assert self.do(last.turn(settle=999)) == set()
+            self.is_kept()
+        self.do(last.leave())
+        self.is_kept()
+        for record_id in self.now.events:
+            assert (record_id, "index") in self.now.runs
+        assert [row for row in self.now.tasks.values() if row.record_id is not None or row.owner == last.name] == []
+
+    # How
+
+    def _hire(self, release: int, handlers: tuple[str, ...] | None = None) -> Worker:
+        worker = Worker(self.inbox, next(self.names), self.script, handlers or RELEASES[release % 2])
+        self.do(worker.beat())
+        self.workers.append(worker)
+        return worker
+
+    def _worker(self, which: int) -> Worker:
+        return self.workers[which % len(self.workers)]
+
+    def _deliver(self, sent: list[tuple[int, bytes]]) -> None:
+        async def deliver() -> list[Any]:
+            return await asyncio.gather(*(inboxes.record(self.inbox, body, tenant=str(t)) for t, body in sent))
+
+        known = set(self.sent)
+        for (tenant, body), answer in zip(sent, self.do(deliver()), strict=True):
+            key = str(tenant), body
+            assert answer.is_new is (key not in known)
+            known.add(key)
+            assert self.sent.setdefault(key, answer.record_id) == answer.record_id
+
+    def _turn(self, which: int, *, settle: int = 0, claim: bool = False) -> None:
+        worker = self._worker(which)
+        settling = worker.finished[:settle]
+        before = self.do(stored(self.inbox))
+        is_lost = {(one.lane, one.epoch) for one in settling if not _owns(before, worker.name, one.lane, one.epoch)}
+        untouched = [one.record_id for one in settling if (one.lane, one.epoch) in is_lost]
+
+        lost = self.do(worker.turn(settle=settle, claim=claim))
+
+        assert lost == is_lost
+        after = self.do(stored(self.inbox))
+        assert after.about(untouched) == before.about(untouched)
+
+    def _handle(self, worker: Worker, lane: int, ends: dict[str, str], *, sticks: bool) -> bool:
+        """Whether there was something to handle."""
+        before = self.do(stored(self.inbox))
+        began = len(self.script.calls)
+        turn = self.do(worker.run(lane, ends, sticks=sticks))
+        if turn is None:
+            return False
+        if _owns(before, worker.name, turn.work.claimable.lane, turn.epoch):
+            for call in self.script.calls[began:]:
+                earlier = before.runs.get((call.record_id, call.handler))
+                assert earlier is None or earlier.state in OPEN, "it had its end already"
+        return True
+
+    def _operate(self, work: Coroutine[Any, Any, Any]) -> None:
+        before = _succeeded(self.do(stored(self.inbox)))
+        self.do(work)
+        again = before - _succeeded(self.do(stored(self.inbox)))
+        self.counted.update(record_id for record_id, name in again if name == "money")
+
+    def _projection(self, key: bytes, row: Any) -> TaskState:
+        state = self.projected.get(key) or fresh(row.task_id, row.tenant)
+        events = [one for one in self.now.events.values() if one.task_key == key and one.sequence is not None]
+        for event in events[state.sequence :]:
+            reading = read_payload(decode_object(event.body))
+            state, is_late = advance(state, reading.fields, received_at=event.received_at)
+            assert bool(event.is_late) is is_late
+        self.projected[key] = state
+        return state
+
+
+_LATER = "UPDATE webhook_handler_runs SET next_attempt_at = next_attempt_at - 5000, scheduled_at = scheduled_at - 5000"
+
+
+def _owns(now: Stored, name: str, lane: bytes, epoch: int) -> bool:
+    row = now.tasks.get(lane)
+    return row is not None and (row.owner, row.epoch) == (name, epoch)
+
+
+def _succeeded(now: Stored) -> set[Key]:
+    return {key for key, run in now.runs.items() if run.state == "succeeded"}
+
+
+def _states_by(runs: set[str]) -> set[str]:
+    """What a record can be with runs in these states; until all have been made, it may be `stored`."""
+    if runs & set(OPEN):
+        return {"stored", "retrying"}
+    return {"stored", "failed" if "failed" in runs else "handled"}
+
+
+def _body(task: int, status: str, progress: int) -> bytes:
+    if task == 2:
+        return deliveries.unknown_body()
+    name, made = f"task-{task}", deliveries.task_body
+    if status == "chunking":
+        return deliveries.step_body(name, "chunking", "started" if progress % 2 else "completed")
+    if status == "unknown":
+        return deliveries.unknown_body(task_id=name)
+    return made(name, status, progress_percent=float(progress))
+
+
+class World:
+    """One inbox for all examples: to make its tables takes longer than an example."""
+
+    def __init__(self, do: Callable[[Coroutine[Any, Any, Any]], Any], inbox: Inbox) -> None:
+        self.do = do
+        self.inbox = inbox
+
+
+@pytest.fixture
+def world(database: databases.TestDatabase) -> Iterator[World]:
+    with asyncio.Runner() as runner:
+        opened = inboxes.opened(database.url)
+        inbox = runner.run(opened.__aenter__())
+        runner.run(inboxes.run_sql(inbox, EFFECTS))
+        yield World(runner.run, inbox)
+        runner.run(opened.__aexit__(None, None, None))
+
+
+@pytest.mark.timeout(36_000)  # for as many examples as one likes
+def test_any_interleaving_keeps_the_invariants(
+    database: databases.TestDatabase, world: World, request: pytest.FixtureRequest
+) -> None:
+    wanted = request.config.getoption("examples")
+    run_state_machine_as_test(
+        lambda: Interleavings(world),
+        settings=settings(
+            max_examples=wanted or EXAMPLES[database.kind],
+            stateful_step_count=STEPS,
+            derandomize=not wanted,
+            database=None,
+            deadline=None,
+            print_blob=True,
+            phases=(Phase.generate, Phase.shrink),
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
