@@ -92,7 +92,10 @@ if TYPE_CHECKING:
     )
     from morag_client.handlers.retry import Discard as Discard, RetryLater as RetryLater, RetryPolicy as RetryPolicy
     from morag_client.handlers.subscription import UnknownEventWarning as UnknownEventWarning
+    from morag_client.inbox.audit import AuditEntry as AuditEntry
+    from morag_client.inbox.dead_letters import DeadLetter as DeadLetter, Retried as Retried
     from morag_client.inbox.queries import HandlerRun as HandlerRun, Record as Record
+    from morag_client.inbox.replay_criteria import Replay as Replay
     from morag_client.receiver.receiver import Receipt as Receipt, Receiver as Receiver
     from morag_client.wire.authentication import Tenant as Tenant
     from morag_client.wire.delivery import Delivery as Delivery
@@ -116,8 +119,12 @@ else:
         "RetryLater": "morag_client.handlers.retry",
         "RetryPolicy": "morag_client.handlers.retry",
         "UnknownEventWarning": "morag_client.handlers.subscription",
+        "AuditEntry": "morag_client.inbox.audit",
+        "DeadLetter": "morag_client.inbox.dead_letters",
+        "Retried": "morag_client.inbox.dead_letters",
         "HandlerRun": "morag_client.inbox.queries",
         "Record": "morag_client.inbox.queries",
+        "Replay": "morag_client.inbox.replay_criteria",
         "Receipt": "morag_client.receiver.receiver",
         "Receiver": "morag_client.receiver.receiver",
         "Tenant": "morag_client.wire.authentication",

@@ -82,6 +82,15 @@ async def get(database: Database, run_id: int) -> DeadLetter:
     return DeadLetter(**rows[0]._mapping)  # noqa: SLF001
 
 
+async def missing(database: Database, run_ids: Sequence[int]) -> list[int]:
+    """Those of the ids that are no dead letter, in the order given. Raises InboxUnavailable."""
+    if not run_ids:
+        return []
+    letters = await newest(database, DeadLetterFilter(ids=run_ids), limit=len(run_ids))
+    found = {letter.id for letter in letters}
+    return [run_id for run_id in dict.fromkeys(run_ids) if run_id not in found]
+
+
 async def retry(database: Database, wanted: DeadLetterFilter, *, who: str, why: str | None = None) -> Retried:
     """Lets dead letters wait for their handlers again, with all their attempts; in audited batches.
 

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime
 from typing import Any, Final
 
+from morag_client.errors import ConfigurationError
 from morag_client.inbox.rows import STORED
 from morag_client.inbox.settling import RETRYING
 
@@ -18,7 +19,8 @@ class ReplayCriteria:
     """Which records, all of what is given having to hold, and for which handler.
 
     `name` is a pattern as `@on` takes it; `*` means every record. `since` is inclusive, `until` is not; both are of
-    the receipt. Raises ValueError where nothing is given that chooses records, or a state or time that cannot be.
+    the receipt. Raises ConfigurationError where nothing is given that chooses records, or a state or time that cannot
+    be.
     """
 
     record_ids: Sequence[int] | None = None
@@ -31,11 +33,11 @@ class ReplayCriteria:
 
     def __post_init__(self) -> None:
         if all(getattr(self, one.name) is None for one in fields(self) if one.name != "handler"):
-            raise ValueError("say which records: by id, task, name, time or state; name='*' means every one")
+            raise ConfigurationError("say which records: by id, task, name, time or state; name='*' means every one")
         if self.state is not None and self.state not in STATES:
-            raise ValueError(f"the state is none of {', '.join(STATES)}: {self.state!r}")
+            raise ConfigurationError(f"the state is none of {', '.join(STATES)}: {self.state!r}")
         if any(moment is not None and moment.tzinfo is None for moment in (self.since, self.until)):
-            raise ValueError("a time without a time zone could mean several; give an aware datetime")
+            raise ConfigurationError("a time without a time zone could mean several; give an aware datetime")
 
     def described(self) -> dict[str, Any]:
         """What was given, as JSON can say it."""
@@ -66,3 +68,8 @@ class Replay:
             self.waiting + other.waiting,
             self.pruned + other.pruned,
         )
+
+    @property
+    def total(self) -> int:
+        """How many records were meant."""
+        return self.replayed + self.brought_forward + self.waiting + self.pruned

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, Final, Literal, NamedTuple
@@ -31,6 +31,8 @@ from morag_client.inbox.rows import STORED
 from morag_client.inbox.settling import RETRYING
 
 Kind = Literal["replayed", "brought_forward", "waiting", "pruned"]
+OnBatch = Callable[[Replay, Sequence[int]], None]
+"""Told of each batch after its commit: what became of it, and the ids of the records that wait again."""
 
 _WINDOW: Final = 20_000
 """Records that one question looks at: there is no index on most of what can be asked for."""
@@ -59,7 +61,23 @@ async def count(database: Database, criteria: ReplayCriteria) -> Replay:
     return total
 
 
-async def replay(database: Database, criteria: ReplayCriteria, *, who: str, why: str | None = None) -> Replay:
+async def missing(database: Database, record_ids: Sequence[int]) -> list[int]:
+    """Those of the ids of which there is no record, in the order given. Raises InboxUnavailable."""
+    found: set[int] = set()
+    async for window in _windows(database, ReplayCriteria(record_ids=record_ids)):
+        rows = await database.read(partial(_rows, select(database.tables.events.c.id).where(window)))
+        found.update(row.id for row in rows)
+    return [record_id for record_id in dict.fromkeys(record_ids) if record_id not in found]
+
+
+async def replay(
+    database: Database,
+    criteria: ReplayCriteria,
+    *,
+    who: str,
+    why: str | None = None,
+    on_batch: OnBatch = lambda *_: None,
+) -> Replay:
     """Lets the records' handlers run again, a batch of records in one transaction each, which is also audited.
 
     With `handler`, exactly that one runs, whether it ever did before or not; without, those that failed, or all where
@@ -67,28 +85,30 @@ async def replay(database: Database, criteria: ReplayCriteria, *, who: str, why:
     """
     events = database.tables.events
     conditions = _conditions(database, criteria)
-    total = Replay()
+    total, handlers = Replay(), list[str]()
     async for window in _windows(database, criteria):
         # Read before the transaction: a search through many records must not hold up those who want to write.
         statement = select(events.c.id).where(window, *conditions).order_by(events.c.id)
         ids = [row.id for row in await database.read(partial(_rows, statement))]
         for start in range(0, len(ids), BATCH):
             batch = _Batch(database, criteria, conditions, by=_By(who, why))
-            total = total.plus(await database.write(partial(batch.run, ids[start : start + BATCH])))
-    return total
+            done = await database.write(partial(batch.run, ids[start : start + BATCH]))
+            total = total.plus(done)
+            handlers += batch.handlers
+            on_batch(done, batch.reopened)
+    is_single = criteria.record_ids is not None and len(set(criteria.record_ids)) == 1
+    return replace(total, handlers=tuple(handlers)) if is_single else total
 
 
 async def replay_one(
     database: Database, record_id: int, *, handler: str | None = None, who: str, why: str | None = None
 ) -> Replay:
-    """Replays a single record; `handlers` of what is returned are those that run again. Raises RecordNotFound."""
+    """Replays a single record. Raises RecordNotFound."""
     criteria = ReplayCriteria(record_ids=[record_id], handler=handler)
-    conditions = _conditions(database, criteria)
-    batch = _Batch(database, criteria, conditions, by=_By(who, why))
-    done = await database.write(partial(batch.run, _possible([record_id])))
+    done = await replay(database, criteria, who=who, why=why)
     if done == Replay():
         raise RecordNotFound(f"there is no record {record_id}")
-    return replace(done, handlers=tuple(batch.handlers))
+    return done
 
 
 class _Batch:
@@ -107,6 +127,7 @@ class _Batch:
         self._afresh: list[int] = []
         self._inserted: list[int] = []
         self.handlers: list[str] = []
+        self.reopened: list[int] = []
 
     def run(self, record_ids: Sequence[int], connection: Connection) -> Replay:
         """Replays those of the records that still are meant."""
@@ -131,6 +152,7 @@ class _Batch:
         return done
 
     def _reopen(self, record: LockedRecord) -> None:
+        self.reopened.append(record.id)
         if self._criteria.handler is not None:
             again = [run for run in record.runs if run.handler == self._criteria.handler]
             if not again:

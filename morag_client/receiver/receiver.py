@@ -6,7 +6,7 @@ import contextlib
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Literal
 
 from morag_client.config import Settings
@@ -21,22 +21,27 @@ from morag_client.handlers.registry import Registry, default_registry
 from morag_client.handlers.retry import RetryPolicy
 from morag_client.inbox.lanes import Claimable
 from morag_client.inbox.location import locate
-from morag_client.inbox.rows import Arrival, EventRow, event_row, now
+from morag_client.inbox.replay_criteria import Replay, ReplayCriteria
+from morag_client.inbox.rows import Arrival, EventRow, now
 from morag_client.inbox.statistics import Statistics, statistics_of
 from morag_client.processing.work import Work
 from morag_client.receiver.access import Access, Authorize
 from morag_client.receiver.asgi import Application
+from morag_client.receiver.audit import Audit
+from morag_client.receiver.dead_letters import DeadLetters
 from morag_client.receiver.events import Events
 from morag_client.receiver.lifecycle import Lifecycle
 from morag_client.receiver.proof import Proof, TenantOf
+from morag_client.receiver.quarantine import Quarantine
 from morag_client.receiver.reading import Receive, Scope, Send
+from morag_client.receiver.replaying import Replaying
 from morag_client.receiver.runtime import Runtime
 from morag_client.receiver.tasks import Tasks
+from morag_client.receiver.understanding import understand
 from morag_client.wire.authentication import authenticate
-from morag_client.wire.decoding import decode_object
 from morag_client.wire.delivery import Delivery
-from morag_client.wire.identity import delivery_identity, task_key
-from morag_client.wire.parsing import Reading, read_payload
+from morag_client.wire.identity import delivery_identity
+from morag_client.wire.parsing import Reading
 
 logger = logging.getLogger("morag_client.receiver")
 
@@ -84,6 +89,8 @@ class Receiver:
         retry: RetryPolicy | None = None,
         grace: float | None = None,
         lease: float | None = None,
+        quarantine_limit: int | None = None,
+        quarantine_bytes: int | None = None,
     ) -> None:
         self.settings = Settings.load(
             webhook_secret=None if callable(secrets) else secrets,
@@ -100,6 +107,8 @@ class Receiver:
             handler_timeout=_seconds(handler_timeout),
             grace=grace,
             lease=lease,
+            quarantine_limit=quarantine_limit,
+            quarantine_bytes=quarantine_bytes,
         )
         self._proof = Proof(self.settings, tenant_of=secrets if callable(secrets) else None)
         if registry is not None and not isinstance(registry, Registry):
@@ -112,6 +121,9 @@ class Receiver:
         self._lifecycle = Lifecycle(self._make_runtime)
         self.events = Events(self._lifecycle)
         self.tasks = Tasks(self._lifecycle)
+        self.dead_letters = DeadLetters(self._lifecycle)
+        self.audit = Audit(self._lifecycle)
+        self.quarantine = Quarantine(self._lifecycle)
         self._application = Application(
             self, access=Access(authorize=authorize, inspect=self.settings.inspect), lifecycle=self._lifecycle
         )
@@ -135,7 +147,7 @@ class Receiver:
         """Takes a delivery: proven, understood and stored when this returns; its handlers run later.
 
         Raises DeliveryRejected (its `status` and `problems` are the answer) and InboxUnavailable. What is authentic
-        and cannot be understood is in quarantine by then.
+        and cannot be understood is in quarantine by then, as far as there is room.
         """
         credentials = self._proof.of_everybody or await self._proof.of_one(delivery)
         authenticate(delivery, credentials)
@@ -146,26 +158,40 @@ class Receiver:
         )
         arrival = Arrival(delivery, identity, credentials.tenant, now())
         try:
-            reading = read_payload(decode_object(delivery.body), query=delivery.query)
+            row, reading = understand(arrival)
         except (MalformedBody, InvalidPayload) as rejected:
             await runtime.inbox.quarantine(arrival, rejected)
             raise
-        key = task_key(tenant=credentials.tenant, task_id=reading.stated_task_id)
-        row = event_row(arrival, reading, task_key=key)
         note = _note(row, reading) if runtime.takes_work else None
         stored = await runtime.inbox.record(arrival, row, note)
         return Receipt("received" if stored.is_new else "duplicate", stored.record_id, reading)
 
-    async def replay(self, record_id: int) -> list[str]:
-        """Lets the failed handlers of a record run again, or all of them where none failed; their names.
+    async def replay(
+        self,
+        *record_ids: int,
+        task_id: str | None = None,
+        name: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        state: str | None = None,
+        handler: str | None = None,
+        dry_run: bool = False,
+        who: str = "application",
+        why: str | None = None,
+    ) -> Replay:
+        """Lets handlers run again for the records that are meant: those that failed, or all where none did.
 
-        Raises RecordNotFound.
+        All that is given has to hold of a record. `name` is a pattern as `@on` takes it, `"*"` means every record;
+        `since` (inclusive) and `until` (exclusive) are of the receipt; `state` is stored, retrying, handled or failed.
+        With `handler`, that one runs again, and for records that it never had, for the first time. A run that is
+        replayed has all its attempts again and begins with the first. `who` and `why` go into the audit; with
+        `dry_run` nothing is changed.
+        Raises RecordNotFound where there is no record of an id, and ConfigurationError where nothing says which records
+        are meant, or what says so cannot be; nothing is changed then. Raises InboxUnavailable.
         """
-        runtime = await self._lifecycle.runtime()
-        names = await runtime.queries.reopen(record_id)
-        if runtime.engine is not None:
-            runtime.engine.look_again()
-        return names
+        criteria = ReplayCriteria(record_ids or None, task_id, name, since, until, state, handler)
+        replaying = Replaying(await self._lifecycle.runtime(), criteria, known_handlers=self.handler_names)
+        return await (replaying.count() if dry_run else replaying.replay(who=who, why=why))
 
     async def stats(self) -> Statistics:
         """How much was received, what became of it, and how long steps take; what is exact is said there."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -12,23 +13,23 @@ import pytest
 from sqlalchemy import select
 from workers import Worker, run, settled, stored
 
-from morag_client.errors import RecordNotFound
+from morag_client.errors import ConfigurationError, RecordNotFound
 from morag_client.events.catalog import canonical_pattern, matches
 from morag_client.inbox import audit
 from morag_client.inbox.inbox import Inbox
 from morag_client.inbox.queries import Queries
 from morag_client.inbox.reopening import name_matches
 from morag_client.inbox.replay_criteria import Replay, ReplayCriteria
-from morag_client.inbox.replaying import count, replay, replay_one
+from morag_client.inbox.replaying import count, missing, replay, replay_one
 from morag_client.inbox.rows import now
 
 
 async def replayed(inbox: Inbox, **criteria: Any) -> Replay:
-    """What the replay says it did; a dry run just before has said the same."""
+    """What the replay says it did, without names; a dry run just before has said the same."""
     dry = await count(inbox.database, ReplayCriteria(**criteria))
     done = await replay(inbox.database, ReplayCriteria(**criteria), who="anna", why="fixed")
-    assert dry == done
-    return done
+    assert dry == replace(done, handlers=())
+    return dry
 
 
 async def states(inbox: Inbox) -> dict[int, str]:
@@ -180,9 +181,19 @@ async def test_many_are_replayed_in_batches_each_with_its_note(inbox: Inbox, mon
     for record_id in await stored(inbox, *(f"task-{number}" for number in range(9))):
         await settled(inbox, record_id, "as_runs", run("x", "failed"))
 
-    done = await replayed(inbox, name="task.*", since=now() - timedelta(hours=1))
+    told: list[tuple[int, list[int]]] = []
+    criteria = ReplayCriteria(name="task.*", since=now() - timedelta(hours=1))
+
+    done = await replay(
+        inbox.database,
+        criteria,
+        who="anna",
+        why="fixed",
+        on_batch=lambda batch, ids: told.append((batch.replayed, list(ids))),
+    )
 
     assert done == Replay(replayed=9)
+    assert told == [(3, [1, 2, 3]), (1, [4]), (3, [5, 6, 7]), (1, [8]), (1, [9])]
     assert set((await states(inbox)).values()) == {"retrying"}
     assert [entry.affected for entry in reversed(await notes(inbox))] == [3, 1, 3, 1, 1]
     [*_, first] = await notes(inbox)
@@ -202,6 +213,14 @@ async def test_a_single_record_says_which_handlers_run_again(inbox: Inbox) -> No
     for unknown in (99, 0, 2**80):
         with pytest.raises(RecordNotFound, match=str(unknown)):
             await replay_one(inbox.database, unknown, who="anna")
+
+
+async def test_ids_that_nothing_has_are_told(inbox: Inbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("morag_client.inbox.replaying._WINDOW", 2)
+    await stored(inbox, "a", "b", "c")
+
+    assert await missing(inbox.database, [3, 99, 1, 0, -5, 2**70, 2, 99]) == [99, 0, -5, 2**70]
+    assert await missing(inbox.database, []) == []
 
 
 async def test_replays_and_settlements_at_once_end(inbox: Inbox) -> None:
@@ -225,5 +244,5 @@ async def test_replays_and_settlements_at_once_end(inbox: Inbox) -> None:
 
 @pytest.mark.parametrize("given", [{}, {"handler": "x"}, {"state": "lost"}, {"since": now().replace(tzinfo=None)}])
 def test_criteria_that_mean_nothing_are_refused(given: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=r"say which|state|time zone"):
+    with pytest.raises(ConfigurationError, match=r"say which|state|time zone"):
         ReplayCriteria(**given)
