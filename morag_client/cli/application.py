@@ -6,7 +6,18 @@ from typing import Annotated
 
 import typer
 
-from morag_client.cli import demonstrating, emitting, inspecting, migrating, replaying, serving, signing, validating
+from morag_client.cli import (
+    demonstrating,
+    emitting,
+    inspecting,
+    migrating,
+    replaying,
+    serving,
+    signing,
+    stats,
+    tasks,
+    validating,
+)
 
 app = typer.Typer(
     name="morag-client",
@@ -35,5 +46,5 @@ def options(
     """The consumer's side of MoRAG: receive its webhooks, prove who sent them, and look at what arrived."""
 
 
-for group in (demonstrating, serving, emitting, inspecting, replaying, migrating, validating, signing):
+for group in (demonstrating, serving, emitting, inspecting, tasks, stats, replaying, migrating, validating, signing):
     group.register(app)

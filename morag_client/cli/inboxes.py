@@ -55,17 +55,24 @@ async def opened_inbox(database_url: str | None) -> AsyncIterator[Inbox]:
         await inbox.close()
 
 
-def show_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Prints a table in the width of the terminal; nothing in it is cut off, or it could not be looked for."""
+def show_table(headings: Sequence[str], rows: Iterable[Sequence[str]], *, whole: str = "") -> None:
+    """Prints a table in the width of the terminal; nothing in it is cut off, or it could not be looked for.
+
+    The column `whole` is the last to be folded, so that it can be copied, unless it needs half of the width.
+    """
+    from rich.cells import cell_len  # noqa: PLC0415
     from rich.console import Console  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
 
+    console = Console(highlight=False, markup=False, emoji=False)
+    cells = [[printable(cell, keep="\n") for cell in row] for row in rows]
     table = Table(box=None, pad_edge=False)
-    for heading in headings:
-        table.add_column(heading, overflow="fold")
-    for row in rows:
-        table.add_row(*(printable(cell, keep="\n") for cell in row))
-    Console(highlight=False, markup=False, emoji=False).print(table)
+    for place, heading in enumerate(headings):
+        widest = max((cell_len(line) for row in cells for line in row[place].split("\n")), default=0)
+        table.add_column(heading, overflow="fold", no_wrap=heading == whole and widest <= console.width // 2)
+    for row in cells:
+        table.add_row(*row)
+    console.print(table)
 
 
 def printable(text: str, *, keep: str = "") -> str:

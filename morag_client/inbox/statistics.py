@@ -95,7 +95,7 @@ async def statistics_of(database: Database, *, patience: float) -> Statistics:
         **counts,
         successful=counts["total_received"] - waits_or_failed,
         last_error=last_error,
-        tasks=Counter(row.state or "pending" for row in tasks),
+        tasks=dict(Counter(row.state or "pending" for row in tasks)),
         steps=steps,
     )
 

@@ -46,9 +46,7 @@ class StepState:
     @property
     def seconds(self) -> float | None:
         """How long the step took; None where that cannot be known, as of an end that lies before its start."""
-        if self.started_at is None or self.finished_at is None or self.finished_at < self.started_at:
-            return None
-        return (self.finished_at - self.started_at).total_seconds()
+        return _seconds(self.started_at, self.finished_at)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +77,11 @@ class TaskState:
     sequence: int = 0
     late: int = 0
     correlation: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def seconds(self) -> float | None:
+        """How long the task took; None while it has not ended, and where the times do not tell."""
+        return _seconds(self.started_at, self.finished_at)
 
 
 def fresh(task_id: str | None, tenant: str) -> TaskState:
@@ -202,6 +205,12 @@ def _with_step(
     else:
         return steps
     return {**steps, step: now}
+
+
+def _seconds(started_at: datetime | None, finished_at: datetime | None) -> float | None:
+    if started_at is None or finished_at is None or finished_at < started_at:
+        return None
+    return (finished_at - started_at).total_seconds()
 
 
 def _earliest(known: datetime | None, moment: datetime) -> datetime:

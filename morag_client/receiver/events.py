@@ -14,12 +14,17 @@ class Events:
     def __init__(self, lifecycle: Lifecycle) -> None:
         self._lifecycle = lifecycle
 
-    async def list(self, *, limit: int = 50, state: str | None = None) -> Sequence[Record]:
-        """The newest records with their handlers' runs, newest first; `state` is stored, handled or failed.
+    async def list(
+        self, *, limit: int = 50, state: str | None = None, task_id: str | None = None, name: str | None = None
+    ) -> Sequence[Record]:
+        """The newest records with their handlers' runs, newest first, without their bodies.
 
-        Their bodies are left out.
+        `state` is stored (waits for its handlers), retrying, handled or failed, `name` that of the event, such as
+        `chunking.completed`; None is any state, task or name. Those of a task, in their order, are
+        `receiver.tasks.events`.
         """
-        return await (await self._lifecycle.runtime()).queries.newest(limit=limit, state=state)
+        queries = (await self._lifecycle.runtime()).queries
+        return await queries.newest(limit=limit, state=state, task_id=task_id, name=name)
 
     async def get(self, record_id: int) -> Record:
         """The record of an id, with its body and its handlers' runs. Raises RecordNotFound."""
