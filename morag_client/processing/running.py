@@ -60,14 +60,13 @@ class Runner:
             return ()
         earlier = {run.handler: run for run in turn.granted.runs}
         is_retry = turn.granted.is_retry
-        bound = [
-            one for one in self._dispatcher.candidates(event) if _has_turn(earlier.get(one.name), is_retry=is_retry)
-        ]
+        candidates = self._dispatcher.candidates(event)
+        bound = [one for one in candidates if _has_turn(earlier.get(one.name), is_retry=is_retry)]
         if len(bound) == 1:
             await self._run_one(bound[0], turn, event, earlier, on_outcome)
         elif bound:
             await asyncio.gather(*(self._run_one(one, turn, event, earlier, on_outcome) for one in bound))
-        return self._orphans(turn.granted.runs) if turn.granted.runs else ()
+        return self._without_handler(turn, event, candidates, on_outcome) if turn.granted.runs else ()
 
     async def _run_one(
         self,
@@ -97,7 +96,9 @@ class Runner:
             on_outcome(RunRow(bound.name, "stuck", attempt, error, None, started_at, self._clock(), delay=0.0))
 
         try:
-            if before is None and not bound.wants(event):
+            if not bound.wants(event):
+                if before is not None:
+                    on_outcome(self._unwanted(before, "its condition (where=) does not want this event"))
                 return
             await self._caller.call(bound, context, turn, succeeded=succeeded, on_stuck=on_stuck)
         except (KeyboardInterrupt, GeneratorExit):  # the end of the event loop, and not an outcome
@@ -163,9 +164,23 @@ class Runner:
                     raise
                 logger.exception("the hook %r failed itself", hook)
 
-    def _orphans(self, runs: Sequence[EarlierRun]) -> list[str]:
-        known = set(self._dispatcher.handler_names)
-        return [run.handler for run in runs if _has_turn(run, is_retry=True) and run.handler not in known]
+    def _without_handler(
+        self, turn: Turn, event: Event, candidates: Sequence[BoundHandler], on_outcome: OnOutcome
+    ) -> list[str]:
+        """Ends the runs that are due and whose handlers do not ask for such events; the names of those that are gone.
+
+        The first can be where a handler was changed, or where a replay named it for events of every kind.
+        """
+        asked, known = {one.name for one in candidates}, set(self._dispatcher.handler_names)
+        due = [run for run in turn.granted.runs if _has_turn(run, is_retry=True) and run.handler not in asked]
+        for run in due:
+            if run.handler in known:
+                on_outcome(self._unwanted(run, f"it does not ask for {event.name}"))
+        return [run.handler for run in due if run.handler not in known]
+
+    def _unwanted(self, run: EarlierRun, why: str) -> RunRow:
+        at = self._clock()
+        return RunRow(run.handler, "discarded", run.attempts, why, None, at, at)
 
 
 def is_cancelled() -> bool:

@@ -17,8 +17,8 @@ _NAMED: Final = 10
 class DeadLetters:
     """The handlers' runs that gave up, kept until somebody acts: `receiver.dead_letters`.
 
-    Those that are meant are chosen by `handler`, `name` (a pattern as `@on` takes it) and `task_id`, and where something
-    is done to them also by their ids; all that is given has to hold. Everything here raises InboxUnavailable.
+    Those that are meant are chosen by `handler`, `name` (a pattern as `@on` takes it) and `task_id`, and where
+    something is done to them also by their ids; all that is given has to hold. All of it raises InboxUnavailable.
     """
 
     def __init__(self, lifecycle: Lifecycle) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -268,69 +267,3 @@ async def test_handlers_registered_after_the_receiver_was_built_but_not_started(
         await receiver.idle()
 
         assert await receiving.runs_of(receiver, record_id) == {"late": "succeeded"}
-
-
-class Fickle:
-    """A handler that fails so many times, then succeeds; it knows at which attempt."""
-
-    def __init__(self, failures: int) -> None:
-        self.failures = failures
-        self.attempts: list[int] = []
-
-    def __call__(self, event: Event, context: Context) -> None:
-        self.attempts.append(context.attempt)
-        if len(self.attempts) <= self.failures:
-            raise ValueError(f"failure {len(self.attempts)}")
-
-
-async def test_replay_runs_what_failed_and_nothing_else(tmp_path: Path, registry: Registry) -> None:
-    fickle, steady = Fickle(2), Fickle(0)
-    registry.on("*", name="fickle")(fickle)
-    registry.on("*", name="steady")(steady)
-
-    async with receiving.working(tmp_path, registry) as receiver:
-        [record_id] = await receiving.send(receiver, deliveries.task_body())
-        await receiver.idle()
-        for state in ("failed", "handled"):
-            assert (await receiver.replay(record_id)).handlers == ("fickle",)
-            await receiver.idle()
-            assert (await receiver.events.get(record_id)).state == state
-        runs = {run.handler: (run.state, run.attempts) for run in (await receiver.events.get(record_id)).runs}
-
-    assert fickle.attempts == [1, 1, 1]  # a replay gives all attempts again
-    assert steady.attempts == [1]
-    assert runs == {"fickle": ("succeeded", 1), "steady": ("succeeded", 1)}
-
-
-async def test_replay_of_what_succeeded_runs_everything_again(tmp_path: Path, registry: Registry) -> None:
-    steady = Fickle(0)
-    registry.on("*", name="steady")(steady)
-
-    async with receiving.working(tmp_path, registry) as receiver:
-        [record_id] = await receiving.send(receiver, deliveries.task_body())
-        await receiver.idle()
-
-        assert (await receiver.replay(record_id)).handlers == ("steady",)
-        await receiver.idle()
-
-    assert len(steady.attempts) == 2
-
-
-async def test_a_replay_is_picked_up_whenever_it_comes(tmp_path: Path, registry: Registry) -> None:
-    steady = Fickle(0)
-    registry.on("*", name="steady")(steady)
-
-    async with receiving.working(tmp_path, registry) as receiver:
-        [record_id] = await receiving.send(receiver, deliveries.task_body())
-        await receiver.idle()
-        began = time.monotonic()
-        for _ in range(40):
-            async with asyncio.TaskGroup() as group:
-                group.create_task(receiving.send(receiver, *(deliveries.task_body("x") for _ in range(3))))
-                await receiver.replay(record_id)
-                await receiver.idle()
-                assert (await receiver.events.get(record_id)).state == "handled"
-        await receiver.idle()
-
-    assert time.monotonic() - began < 15  # not one poll after the other
-    assert len(steady.attempts) == 1 + 40 + 120
