@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import insert, select
+from sqlalchemy import insert, select, update
 from sqlalchemy.engine import Connection
 
 from morag_client.inbox.rows import clean, now
@@ -39,8 +39,8 @@ def note(
     why: str | None,
     criteria: Mapping[str, Any],
     affected: int,
-) -> None:
-    """Writes down what this transaction does."""
+) -> int:
+    """Writes down what this transaction does; the entry's id."""
     values = {
         "at": now(),
         "action": action,
@@ -49,7 +49,13 @@ def note(
         "criteria": json.dumps(criteria).replace("\\u0000", ""),
         "affected": affected,
     }
-    connection.execute(insert(tables.audit).values(values))
+    return int(connection.execute(insert(tables.audit).values(values).returning(tables.audit.c.id)).scalar_one())
+
+
+def add(connection: Connection, tables: Tables, entry_id: int, *, affected: int) -> None:
+    """Counts what this transaction does, as a further part of what an entry tells of."""
+    entry = update(tables.audit).where(tables.audit.c.id == entry_id)
+    connection.execute(entry.values(affected=tables.audit.c.affected + affected))
 
 
 def newest(connection: Connection, tables: Tables, *, limit: int) -> list[AuditEntry]:

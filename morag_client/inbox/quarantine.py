@@ -94,6 +94,14 @@ async def load(database: Database, ids: Sequence[int]) -> list[Quarantined]:
     return await _fetch(database, _select(database, body=True).where(wanted).order_by(table.c.id))
 
 
+async def missing(database: Database, ids: Sequence[int]) -> list[int]:
+    """Those of the ids of which there is none in quarantine, in the order given. Raises InboxUnavailable."""
+    table = database.tables.quarantine
+    statement = select(table.c.id).where(*_conditions(database, ids, None))
+    found = {row.id for row in await database.read(partial(_rows, statement))} if ids else set[int]()
+    return [one for one in dict.fromkeys(ids) if one not in found]
+
+
 async def discard(
     database: Database,
     ids: Sequence[int] | None = None,

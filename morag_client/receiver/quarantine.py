@@ -6,13 +6,16 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Final
 
-from morag_client.errors import DeliveryRejected
+from morag_client.errors import ConfigurationError, DeliveryRejected, RecordNotFound
 from morag_client.inbox import quarantine
 from morag_client.inbox.inbox import Inbox
 from morag_client.inbox.quarantine import Acting, Quarantined, Refusal
 from morag_client.receiver.lifecycle import Lifecycle
 from morag_client.receiver.understanding import understand
+
+_NAMED: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,21 +49,28 @@ class Quarantine:
         return await quarantine.get((await self._inbox()).database, quarantine_id)
 
     async def retry(
-        self, ids: Sequence[int] | None = None, *, who: str = "application", why: str | None = None
+        self, *ids: int, everything: bool = False, who: str = "application", why: str | None = None
     ) -> Retaken:
-        """Reads deliveries again, all where no ids are given, and stores and handles those that are understood now."""
+        """Reads deliveries again, as after an upgrade, and stores and handles those that are understood by now.
+
+        `everything` means all of them; `who` and `why` go into the audit. Raises RecordNotFound where an id is none in
+        quarantine, and ConfigurationError where nothing says which are meant; nothing is changed then.
+        """
         runtime = await self._lifecycle.runtime()
+        chosen = await _chosen(runtime.inbox, ids, everything=everything)
         try:
-            return await retake(runtime.inbox, ids, who=who, why=why)
+            return await retake(runtime.inbox, chosen, who=who, why=why)
         finally:
-            if runtime.engine is not None:
-                runtime.engine.look_again()
+            # Also where the database went away in between: what was stored before is committed.
+            runtime.look_again()
 
     async def discard(
-        self, ids: Sequence[int] | None = None, *, who: str = "application", why: str | None = None
+        self, *ids: int, everything: bool = False, who: str = "application", why: str | None = None
     ) -> int:
-        """Deletes deliveries for good, all where no ids are given; how many there were."""
-        return await quarantine.discard((await self._inbox()).database, ids, who=who, why=why)
+        """Deletes deliveries for good; how many there were. Arguments and errors are those of `retry`."""
+        inbox = await self._inbox()
+        chosen = await _chosen(inbox, ids, everything=everything)
+        return await quarantine.discard(inbox.database, chosen, who=who, why=why)
 
     async def turned_away(self) -> int:
         """How many deliveries this process did not keep, since the quarantine was full."""
@@ -81,6 +91,14 @@ async def retake(inbox: Inbox, ids: Sequence[int] | None = None, *, who: str, wh
     async for portion in quarantine.sized_portions(inbox.database, ids):
         total = total.plus(await _retake(inbox, await quarantine.load(inbox.database, portion), acting))
     return total
+
+
+async def _chosen(inbox: Inbox, ids: Sequence[int], *, everything: bool) -> Sequence[int] | None:
+    if bool(ids) == everything:
+        raise ConfigurationError("say which deliveries: by their ids, or everything=True")
+    if unknown := await quarantine.missing(inbox.database, ids):
+        raise RecordNotFound(f"there is no delivery {', '.join(map(str, unknown[:_NAMED]))} in quarantine")
+    return None if everything else ids
 
 
 async def _retake(inbox: Inbox, deliveries: Sequence[Quarantined], acting: Acting) -> Retaken:

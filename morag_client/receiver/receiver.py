@@ -22,6 +22,7 @@ from morag_client.handlers.retry import RetryPolicy
 from morag_client.inbox.lanes import Claimable
 from morag_client.inbox.location import locate
 from morag_client.inbox.replay_criteria import Replay, ReplayCriteria
+from morag_client.inbox.retention import Pruned, Pruning, prune
 from morag_client.inbox.rows import Arrival, EventRow, now
 from morag_client.inbox.statistics import Statistics, statistics_of
 from morag_client.processing.work import Work
@@ -192,6 +193,23 @@ class Receiver:
         criteria = ReplayCriteria(record_ids or None, task_id, name, since, until, state, handler)
         replaying = Replaying(await self._lifecycle.runtime(), criteria, known_handlers=self.handler_names)
         return await (replaying.count() if dry_run else replaying.replay(who=who, why=why))
+
+    async def prune(
+        self,
+        older_than: timedelta,
+        *,
+        keep_failures: bool = False,
+        with_quarantine: bool = False,
+        who: str = "application",
+        why: str | None = None,
+    ) -> Pruned:
+        """Lets go of the bodies of records that are through and older than that, as `morag-client prune` does.
+
+        What stays is in docs/how-to/retention.md. Raises ConfigurationError for an age that cannot be, and
+        InboxUnavailable; what was done by then is committed.
+        """
+        pruning = Pruning(older_than=older_than, keep_failures=keep_failures, with_quarantine=with_quarantine)
+        return await prune((await self._lifecycle.runtime()).inbox.database, pruning, who=who, why=why)
 
     async def stats(self) -> Statistics:
         """How much was received, what became of it, and how long steps take; what is exact is said there."""
