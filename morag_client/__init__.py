@@ -96,6 +96,8 @@ if TYPE_CHECKING:
     from morag_client.inbox.dead_letters import DeadLetter as DeadLetter, Retried as Retried
     from morag_client.inbox.queries import HandlerRun as HandlerRun, Record as Record
     from morag_client.inbox.replay_criteria import Replay as Replay
+    from morag_client.inbox.statistics import Statistics as Statistics
+    from morag_client.progress.state import TaskState as TaskState
     from morag_client.receiver.receiver import Receipt as Receipt, Receiver as Receiver
     from morag_client.wire.authentication import Tenant as Tenant
     from morag_client.wire.delivery import Delivery as Delivery
@@ -124,6 +126,8 @@ else:
         "Retried": "morag_client.inbox.dead_letters",
         "HandlerRun": "morag_client.inbox.queries",
         "Record": "morag_client.inbox.queries",
+        "Statistics": "morag_client.inbox.statistics",
+        "TaskState": "morag_client.progress.state",
         "Replay": "morag_client.inbox.replay_criteria",
         "Receipt": "morag_client.receiver.receiver",
         "Receiver": "morag_client.receiver.receiver",

@@ -62,7 +62,7 @@ def _show(found: Statistics) -> None:
             rate = found.task_success_rate if state == "completed" else None
             _line(state, found.tasks.get(state, 0), _share(rate, of="those that have ended"))
     if found.steps:
-        typer.echo("\nSteps of these tasks that completed, and what 50, 90 and 99 % of them did not exceed")
+        typer.echo("\nCompleted steps of these tasks, of which 50, 90 and 99 % took no longer than")
         show_table(("  step", "completed", *(f"{share:>9} %" for share in (50, 90, 99))), _steps(found))
 
 
