@@ -23,13 +23,13 @@ _PATIENCE: Final = 10.0
 """Seconds that the database has for an answer."""
 
 
-def named_inbox(database_url: str | None, *, may_be_new: bool = False) -> Inbox:
+def named_inbox(database_url: str | None, *, table_prefix: str | None = None, may_be_new: bool = False) -> Inbox:
     """The inbox that is meant, not open. Raises ConfigurationError where it is a file that is not there."""
     from morag_client.config import Settings  # noqa: PLC0415  # the CLI's help needs none of these
     from morag_client.inbox.inbox import Inbox  # noqa: PLC0415
     from morag_client.inbox.location import locate  # noqa: PLC0415
 
-    settings = Settings.load(database_url=choose_database(database_url))
+    settings = Settings.load(database_url=choose_database(database_url), table_prefix=table_prefix)
     location = locate(settings.database_url)
     if location.is_sqlite and not may_be_new and not Path(location.url.database or "").exists():
         raise ConfigurationError(f"there is no inbox at {location.url.database}; say where it is with --database-url")
@@ -37,11 +37,11 @@ def named_inbox(database_url: str | None, *, may_be_new: bool = False) -> Inbox:
 
 
 @contextlib.asynccontextmanager
-async def opened_inbox(database_url: str | None) -> AsyncIterator[Inbox]:
+async def opened_inbox(database_url: str | None, *, table_prefix: str | None = None) -> AsyncIterator[Inbox]:
     """The inbox that is meant. Raises ConfigurationError where there is none, and makes none."""
     from morag_client.inbox import schema  # noqa: PLC0415
 
-    inbox = named_inbox(database_url)
+    inbox = named_inbox(database_url, table_prefix=table_prefix)
     try:
         database = inbox.database
         if await schema.revision_of(database) is None:

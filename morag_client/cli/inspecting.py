@@ -37,13 +37,18 @@ def events(
     if state is not None and state not in _STATES:
         raise typer.BadParameter(f"expected {_ANY_STATE}", param_hint="--state")
     records = asyncio.run(_newest(database_url, limit=limit, state=state, task_id=task, name=name))
-    if as_json:
-        from morag_client.receiver.inspection import described  # noqa: PLC0415
+    show_events(records, as_json=as_json)
 
-        for record in records:
-            typer.echo(json.dumps(dict(described(record))))
-    else:
-        show_records(records)
+
+def show_events(records: Sequence[Record], *, as_json: bool = False) -> None:
+    """Prints records and what became of them."""
+    if not as_json:
+        show_table(("ID", "Received", "Event", "Task", "%", "State", "Handlers"), map(_row, records))
+        return
+    from morag_client.receiver.inspection import described  # noqa: PLC0415  # the CLI's help needs none of it
+
+    for record in records:
+        typer.echo(json.dumps(dict(described(record))))
 
 
 async def _newest(database_url: str | None, *, limit: int, **filters: str | None) -> list[Record]:
@@ -57,11 +62,6 @@ async def _queries(database_url: str | None) -> AsyncIterator[Queries]:
 
     async with opened_inbox(database_url) as inbox:
         yield Queries(inbox)
-
-
-def show_records(records: Sequence[Record]) -> None:
-    """Prints records and what became of them."""
-    show_table(("ID", "Received", "Event", "Task", "%", "State", "Handlers"), map(_row, records))
 
 
 def _row(record: Record) -> Sequence[str]:
