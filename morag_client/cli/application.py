@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from morag_client.cli import (
+    dead_letters,
     demonstrating,
     emitting,
     inspecting,
@@ -46,5 +47,17 @@ def options(
     """The consumer's side of MoRAG: receive its webhooks, prove who sent them, and look at what arrived."""
 
 
-for group in (demonstrating, serving, emitting, inspecting, tasks, stats, replaying, migrating, validating, signing):
+for group in (
+    demonstrating,
+    serving,
+    emitting,
+    inspecting,
+    tasks,
+    stats,
+    replaying,
+    dead_letters,
+    migrating,
+    validating,
+    signing,
+):
     group.register(app)

@@ -35,7 +35,7 @@ def register(app: typer.Typer) -> None:
 
 def replay(
     record_ids: Annotated[
-        list[int] | None, typer.Argument(metavar="[ID]...", help="Ids of records, as `events` lists them.")
+        list[int] | None, typer.Argument(metavar="ID", help="Ids of records, as `events` lists them.")
     ] = None,
     task: Annotated[str | None, typer.Option(metavar="TASK_ID", help="Only those of this task.")] = None,
     name: Annotated[

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime
 from functools import partial
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, literal_column, or_, select, update
+from sqlalchemy import ColumnElement, Select, func, literal_column, or_, select, update
 from sqlalchemy.engine import Connection
 
 from morag_client.errors import RecordNotFound
@@ -25,6 +25,9 @@ from morag_client.inbox.reopening import (
     reset_runs,
 )
 from morag_client.inbox.settling import RETRYING, state_by_runs
+
+OnBatch = Callable[[int], None]
+"""Told after each batch's commit how many it were."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +85,13 @@ async def get(database: Database, run_id: int) -> DeadLetter:
     return DeadLetter(**rows[0]._mapping)  # noqa: SLF001
 
 
+async def count(database: Database, wanted: DeadLetterFilter) -> int:
+    """How many there are. Raises InboxUnavailable."""
+    statement = _select(database, traceback=False).with_only_columns(func.count())
+    statement = statement.where(*_conditions(database, wanted))
+    return await database.read(lambda connection: connection.execute(statement).scalar_one())
+
+
 async def missing(database: Database, run_ids: Sequence[int]) -> list[int]:
     """Those of the ids that are no dead letter, in the order given. Raises InboxUnavailable."""
     if not run_ids:
@@ -91,7 +101,14 @@ async def missing(database: Database, run_ids: Sequence[int]) -> list[int]:
     return [run_id for run_id in dict.fromkeys(run_ids) if run_id not in found]
 
 
-async def retry(database: Database, wanted: DeadLetterFilter, *, who: str, why: str | None = None) -> Retried:
+async def retry(
+    database: Database,
+    wanted: DeadLetterFilter,
+    *,
+    who: str,
+    why: str | None = None,
+    on_batch: OnBatch = lambda _: None,
+) -> Retried:
     """Lets dead letters wait for their handlers again, with all their attempts; in audited batches.
 
     Raises InboxUnavailable; the batches before are committed then, and to call it again does no harm.
@@ -101,10 +118,18 @@ async def retry(database: Database, wanted: DeadLetterFilter, *, who: str, why: 
         change = _Change(database, batch, action="dead-letters retry", who=who, why=why, wanted=wanted)
         done = await database.write(change.retry)
         retried, pruned = retried + done.retried, pruned + done.pruned
+        on_batch(len(batch))
     return Retried(retried, pruned)
 
 
-async def discard(database: Database, wanted: DeadLetterFilter, *, who: str, why: str | None = None) -> int:
+async def discard(
+    database: Database,
+    wanted: DeadLetterFilter,
+    *,
+    who: str,
+    why: str | None = None,
+    on_batch: OnBatch = lambda _: None,
+) -> int:
     """Gives dead letters up for good; how many there were. Their errors stay to be read with their records.
 
     Raises InboxUnavailable as `retry` does.
@@ -113,6 +138,7 @@ async def discard(database: Database, wanted: DeadLetterFilter, *, who: str, why
     async for batch in _batches(database, wanted):
         change = _Change(database, batch, action="dead-letters discard", who=who, why=why, wanted=wanted)
         discarded += await database.write(change.discard)
+        on_batch(len(batch))
     return discarded
 
 

@@ -65,6 +65,11 @@ async def test_one_is_shown_with_all_that_is_known(inbox: Inbox) -> None:
             await dead_letters.get(inbox.database, other)
 
 
+async def test_ids_that_are_no_dead_letter_are_told(inbox: Inbox) -> None:
+    assert await dead_letters.missing(inbox.database, [99, 1, 2, -1, 2**70, 4, 99]) == [99, 2, -1, 2**70]
+    assert await dead_letters.missing(inbox.database, []) == []
+
+
 async def test_a_retried_one_has_all_its_attempts_again(inbox: Inbox) -> None:
     done = await dead_letters.retry(inbox.database, DeadLetterFilter(ids=[1, 2]), who="anna", why="fixed")
 
@@ -80,9 +85,14 @@ async def test_a_retried_one_has_all_its_attempts_again(inbox: Inbox) -> None:
 
 async def test_all_of_a_kind_are_retried_in_batches(inbox: Inbox, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dead_letters, "BATCH", 1)
+    told: list[int] = []
+    wanted = DeadLetterFilter(handler="x")
 
-    assert await dead_letters.retry(inbox.database, DeadLetterFilter(handler="x"), who="anna") == Retried(retried=2)
+    assert await dead_letters.count(inbox.database, wanted) == 2
+    assert await dead_letters.retry(inbox.database, wanted, who="anna", on_batch=told.append) == Retried(retried=2)
 
+    assert told == [1, 1]
+    assert await dead_letters.count(inbox.database, EVERYTHING) == 1
     assert await listed(inbox) == [3]
     assert [note[4] for note in await notes(inbox)] == [1, 1]
 
