@@ -29,7 +29,7 @@ logger = logging.getLogger("morag_client.receiver")
 
 _MOST: Final = 1000
 _MOST_BYTES: Final = 16 * 1024 * 1024
-_STATES: Final = ("stored", "handled", "failed")
+_STATES: Final = ("stored", "retrying", "handled", "failed")
 
 
 def inspection_routes(receiver: Receiver, *, access: Access, lifecycle: Lifecycle) -> Starlette:
@@ -124,7 +124,11 @@ def _webhook(record: Record) -> bytes:
 
 
 def _run(run: HandlerRun) -> dict[str, Any]:
-    moments = {"started_at": run.started_at, "finished_at": run.finished_at}
+    moments = {
+        "started_at": run.started_at,
+        "finished_at": run.finished_at,
+        "next_attempt_at": run.next_attempt_at,
+    }
     return {
         "handler": run.handler,
         "state": run.state,

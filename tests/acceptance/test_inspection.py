@@ -120,6 +120,7 @@ def test_events_with_what_became_of_them(inspected: str) -> None:
     assert not {"body", "headers", "query", "identity"} & newest.keys()
     assert "traceback" not in oldest["runs"][0]
     assert [event["id"] for event in ask(inspected, "/api/events?state=failed").json["events"]] == [oldest["id"]]
+    assert ask(inspected, "/api/events?state=retrying").json["events"] == []
     assert ask(inspected, "/api/events?state=lost").status == 422
 
 

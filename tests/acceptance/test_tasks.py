@@ -12,6 +12,7 @@ from typing import Any
 import commands
 import databases
 import deliveries
+import inboxes
 import pytest
 import receiving
 
@@ -153,6 +154,10 @@ def test_one_that_failed_says_why_what_was_late_and_what_is_tried_again(run: Run
         assert words in said
     assert "2 late" in said
     assert "mail: retrying, again at " in said
+    [failed] = [event for event in listed(run, LONG_ID)[0]["events"] if event["name"] == "task.failed"]
+    again = {run["handler"]: run["next_attempt_at"] for run in failed["runs"]}
+    assert again["index"] is None
+    assert datetime.fromisoformat(again["mail"]) > datetime.now(UTC)
 
 
 def test_the_first_events_and_a_word_on_the_others(run: Run) -> None:
@@ -165,11 +170,20 @@ def test_the_first_events_and_a_word_on_the_others(run: Run) -> None:
     assert "--limit" not in run("good", "--limit", "4").stdout
 
 
-def test_the_tasks_of_a_tenant_are_its_own(run: Run, database: databases.TestDatabase) -> None:
-    done = run("good", "--tenant", "north")
+async def test_the_tasks_of_a_tenant_are_its_own(run: Run, database: databases.TestDatabase) -> None:
+    async with inboxes.opened(database.url) as inbox:
+        theirs = await inboxes.record(inbox, deliveries.task_body("good"), tenant="north")
+        await inboxes.claim_as(inbox, "ann", theirs.record_id)
 
+    [task] = listed(run, "good", "--tenant", "north")
+    assert [event["id"] for event in task["events"]] == [theirs.record_id]
+    assert [task["tenant"] for task in listed(run, "--document", "doc-1")] == ["", ""]
+    assert [task["task_id"] for task in listed(run, "--tenant", "north")] == ["good"]
+    assert "Tenant north" in " ".join(run("good", "--tenant", "north").stdout.split())
+    assert "of north" in [line.strip() for line in run("--tenant", "north").stdout.splitlines()]
+    done = run("good", "--tenant", "south")
     assert (done.returncode, done.stdout) == (1, "")
-    assert "there is no task 'good' of tenant 'north'" in done.stderr
+    assert "there is no task 'good' of tenant 'south'" in done.stderr
 
 
 def test_an_unknown_task_is_exit_code_one_and_says_nothing_unprintable(run: Run) -> None:
