@@ -58,6 +58,21 @@ async def test_the_newest_come_first_by_state_document_and_limit(receiver: Recei
     assert await ids(receiver, document_id="doc") == []
 
 
+async def test_events_are_listed_by_state_task_and_name(receiver: Receiver) -> None:
+    for task_id in "ab":
+        await send(receiver, deliveries.step_body(task_id, status="started"), deliveries.step_body(task_id))
+    await receiver.idle()
+
+    async def ids_of(**filters: str) -> list[int]:
+        return [record.id for record in await receiver.events.list(**filters)]
+
+    assert await ids_of() == await ids_of(state="handled") == [4, 3, 2, 1]
+    assert await ids_of(state="retrying") == []
+    assert await ids_of(task_id="a") == [2, 1]
+    assert await ids_of(name="chunking.started") == [3, 1]
+    assert await ids_of(name="chunking.started", task_id="b") == [3]
+
+
 async def test_a_lane_of_a_single_record_is_no_task(inbox: Inbox) -> None:
     single, of_task = await stored(inbox, None, "a")
     await inboxes.claim_as(inbox, "ann", single, of_task)
