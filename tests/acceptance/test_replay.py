@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import getpass
 import json
 from pathlib import Path
 from typing import Any
 
 import commands
+import databases
 import deliveries
 import pytest
 import receiving
+import servers
+import terminals
 
 from morag_client import Event, Registry
 
@@ -152,6 +156,150 @@ def test_an_unknown_id_is_exit_code_one_and_the_others_are_done(folder: Path) ->
         assert "2" in done.stdout
 
 
+def test_a_dry_run_says_how_many_and_changes_nothing(folder: Path) -> None:
+    before = states(folder)
+
+    counted = {
+        options: replayed(folder, *options.split(), "--dry-run")["replayed"]
+        for options in (
+            "--state failed",
+            "--task fine",
+            "--name task",
+            "--name *",
+            "--since 1h",
+            "--until 1h",
+            "1 2 --name *.started",
+            "--since 2026-01-01 --until 2999-01-01T00:00",
+        )
+    }
+    said = commands.run(folder, "replay", "--name", "*", "--dry-run", *DATABASE)
+    unknown = commands.run(folder, "replay", "1", "99", "--dry-run", *DATABASE)
+
+    assert counted == {
+        "--state failed": 1,
+        "--task fine": 1,
+        "--name task": 2,
+        "--name *": 2,
+        "--since 1h": 2,
+        "--until 1h": 0,
+        "1 2 --name *.started": 1,
+        "--since 2026-01-01 --until 2999-01-01T00:00": 2,
+    }
+    assert said.stdout == "2 records would be handled again\n1 record not handled at all yet, and left alone\n"
+    assert (unknown.returncode, unknown.stderr) == (1, "error: there is no record 99\n")
+    assert states(folder) == before
+    assert receiving.query(folder, "SELECT * FROM webhook_audit") == []
+
+
+def replayed(folder: Path, *arguments: str) -> dict[str, Any]:
+    done = commands.run(folder, "replay", *arguments, "--json", *DATABASE)
+    assert (done.returncode, done.stderr) == (0, "")
+    return json.loads(done.stdout)
+
+
+def test_many_are_replayed_by_what_they_have_in_common_and_it_is_noted(folder: Path) -> None:
+    (folder / "fixed").touch()
+
+    done = replayed(folder, "--name", "task", "--why", "repaired", "--yes", "--app", "app:receiver")
+
+    assert (done["replayed"], done["states"]) == (2, {"handled": 2})
+    assert sorted((folder / "notified.txt").read_text().split()) == sorted(
+        "failing attempt 1 waiting attempt 1 fine attempt 1".split()
+    )
+    [(action, who, why, criteria, affected)] = receiving.query(
+        folder, "SELECT action, who, why, criteria, affected FROM webhook_audit"
+    )
+    assert (action, who, why, affected) == ("replay", getpass.getuser(), "repaired", 2)
+    assert json.loads(criteria) == {"name": "task"}
+    assert len(states(folder)) == 3
+
+
+def test_one_handler_is_run_for_what_came_before_it(folder: Path) -> None:
+    """`notify` asks for everything, and was not there when the second record came."""
+    (folder / "fixed").touch()
+
+    done = replayed(folder, "--task", "fine", "--handler", "notify", "--yes", "--app", "app:receiver")
+
+    assert done["states"] == {"handled": 1}
+    assert "fine attempt 1" in (folder / "notified.txt").read_text()
+
+
+def test_what_fails_again_is_exit_code_one(folder: Path) -> None:
+    done = commands.run(folder, "replay", "--state", "failed", "--yes", "--app", "app:receiver", *DATABASE)
+
+    assert (done.returncode, done.stdout) == (1, "1 record to be handled again\nnow: 1 failed\n")
+
+
+def test_what_was_pruned_cannot_be_replayed(folder: Path) -> None:
+    databases.TestDatabase("sqlite", "", folder / "inbox.db").execute("UPDATE webhook_events SET body = NULL")
+
+    done = commands.run(folder, "replay", "1", *DATABASE)
+    several = commands.run(folder, "replay", "--name", "*", "--yes", *DATABASE)
+
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "error: record 1 has no body any more and cannot be handled again\n"
+    assert (several.returncode, several.stderr) == (0, "")
+    assert several.stdout == "3 records without a body any more, which cannot be handled again\n"
+
+
+def test_at_a_terminal_it_asks_before_many(folder: Path) -> None:
+    no = terminals.run(folder, "replay", "--name", "*", *DATABASE, typed="n\n")
+    before = states(folder)
+    yes = terminals.run(folder, "replay", "--name", "*", *DATABASE, typed="y\n")
+    one = terminals.run(folder, "replay", "2", *DATABASE)
+
+    assert no.returncode == 1
+    assert "Handle 2 records again?" in no.shown
+    assert before == {1: "failed", 2: "handled", 3: "stored"}
+    assert (yes.returncode, states(folder)) == (0, {1: "retrying", 2: "stored", 3: "stored"})
+    assert one.returncode == 0
+    assert "?" not in one.shown
+
+
+def test_a_terminal_sees_how_far_a_long_replay_is(folder: Path) -> None:
+    copies = "WITH RECURSIVE n(n) AS (SELECT 10 UNION ALL SELECT n + 1 FROM n WHERE n < 1209) "
+    columns = [row[1] for row in receiving.query(folder, "PRAGMA table_info(webhook_events)")]
+    values = [{"id": "n", "identity": "randomblob(16)"}.get(column, column) for column in columns]
+    databases.TestDatabase("sqlite", "", folder / "inbox.db").execute(
+        f"{copies} INSERT INTO webhook_events ({', '.join(columns)})"  # noqa: S608
+        f" SELECT {', '.join(values)} FROM webhook_events, n WHERE id = 2"
+    )
+
+    done = terminals.run(folder, "replay", "--state", "handled", "--yes", *DATABASE)
+
+    assert "Replaying" in done.shown
+    assert "/1201" in done.shown
+    assert "1,201 records to be handled again" in done.shown
+    assert set(states(folder).values()) == {"failed", "stored"}
+
+
+def test_replay_on_every_database(database: databases.TestDatabase, tmp_path: Path) -> None:
+    """Beside a running receiver, of which the handler was repaired."""
+    (tmp_path / "app.py").write_text(MODULE)
+    arguments = ("--database-url", database.url)
+    with commands.served(tmp_path, "app:receiver", *arguments) as served:
+        for body in (deliveries.task_body("one"), deliveries.task_body("two"), deliveries.step_body("two")):
+            answer = servers.exchange(f"{served.url}/webhook", servers.request_bytes(body, servers.signed(body)))
+            assert answer is not None
+            assert answer.status == 200
+        receiving.eventually(lambda: states_of(database) == ["failed"] * 3)
+        (tmp_path / "fixed").touch()
+
+        done = commands.run(tmp_path, "replay", "--task", "two", "--yes", "--json", *arguments)
+        receiving.eventually(lambda: states_of(database) == ["failed", "handled", "handled"])
+        rest = commands.run(tmp_path, "replay", "--state", "failed", "--yes", *arguments)
+        receiving.eventually(lambda: states_of(database) == ["handled"] * 3)
+        assert served.stop() == 0
+
+    assert (done.returncode, json.loads(done.stdout)["replayed"]) == (0, 2)
+    assert (rest.returncode, rest.stdout) == (0, "1 record to be handled again\n")
+    assert database.query("SELECT affected FROM webhook_audit ORDER BY id") == [(2,), (1,)]
+
+
+def states_of(database: databases.TestDatabase) -> list[str]:
+    return [state for _, state in database.query("SELECT id, state FROM webhook_events ORDER BY id")]
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
@@ -159,7 +307,12 @@ def test_an_unknown_id_is_exit_code_one_and_the_others_are_done(folder: Path) ->
         (["events", "--limit", "0"], "--limit"),
         (["events", "--database-url", "sqlite:///elsewhere.db"], "there is no inbox at"),
         (["replay", "1", "--database-url", "sqlite:///elsewhere.db"], "there is no inbox at"),
-        (["replay"], "ID"),
+        (["replay"], "say which records: ID"),
+        (["replay", "--handler", "notify"], "say which records"),
+        (["replay", "--state", "lost"], "the state is none of"),
+        (["replay", "--since", "soon"], "--since"),
+        (["replay", "--name", "*"], "say so with --yes"),
+        (["replay", "1", "--app", "app:receiver", "--handler", "notifi"], "there are: notify, index"),
         (["replay", "first"], "valid integer"),
         (["replay", "1", "--app", "nomodule:receiver"], "no module 'nomodule'"),
         (["replay", "1", "--app", "app:on"], "is no Receiver"),
