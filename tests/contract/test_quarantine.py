@@ -157,6 +157,19 @@ async def test_a_retry_that_ends_between_storing_and_leaving_loses_and_doubles_n
     assert (await bodies_of(inbox), len(await inboxes.rows_of(inbox, "events", "id"))) == ([NO_OBJECT], 2)
 
 
+async def test_where_nothing_can_be_stored_all_stay_and_it_says_so(inbox: Inbox) -> None:
+    await put(inbox, deliveries.task_body("a"), NO_OBJECT)
+    await inbox._writer.close()
+
+    with pytest.raises(InboxUnavailable, match="closed"):
+        await retake(inbox, who="anna")
+
+    assert [(one.id, one.code) for one in await quarantine.newest(inbox.database, limit=9)] == [
+        (2, "malformed_body"),
+        (1, "rejected"),
+    ]
+
+
 async def test_what_the_database_refuses_stays_and_is_no_repetition(inbox: Inbox) -> None:
     await put(inbox, deliveries.task_body("a"), deliveries.task_body("refused"))
     events = inbox.database.tables.events.name
