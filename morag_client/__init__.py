@@ -94,10 +94,13 @@ if TYPE_CHECKING:
     from morag_client.handlers.subscription import UnknownEventWarning as UnknownEventWarning
     from morag_client.inbox.audit import AuditEntry as AuditEntry
     from morag_client.inbox.dead_letters import DeadLetter as DeadLetter, Retried as Retried
+    from morag_client.inbox.quarantine import Quarantined as Quarantined
     from morag_client.inbox.queries import HandlerRun as HandlerRun, Record as Record
     from morag_client.inbox.replay_criteria import Replay as Replay
+    from morag_client.inbox.retention import Pruned as Pruned
     from morag_client.inbox.statistics import Statistics as Statistics
     from morag_client.progress.state import TaskState as TaskState
+    from morag_client.receiver.quarantine import Retaken as Retaken
     from morag_client.receiver.receiver import Receipt as Receipt, Receiver as Receiver
     from morag_client.wire.authentication import Tenant as Tenant
     from morag_client.wire.delivery import Delivery as Delivery
@@ -124,11 +127,14 @@ else:
         "AuditEntry": "morag_client.inbox.audit",
         "DeadLetter": "morag_client.inbox.dead_letters",
         "Retried": "morag_client.inbox.dead_letters",
+        "Quarantined": "morag_client.inbox.quarantine",
         "HandlerRun": "morag_client.inbox.queries",
         "Record": "morag_client.inbox.queries",
         "Statistics": "morag_client.inbox.statistics",
         "TaskState": "morag_client.progress.state",
         "Replay": "morag_client.inbox.replay_criteria",
+        "Pruned": "morag_client.inbox.retention",
+        "Retaken": "morag_client.receiver.quarantine",
         "Receipt": "morag_client.receiver.receiver",
         "Receiver": "morag_client.receiver.receiver",
         "Tenant": "morag_client.wire.authentication",
