@@ -22,12 +22,12 @@ from morag_client.inbox.rows import now
 from morag_client.inbox.sessions import Sessions
 from morag_client.processing.calling import Caller
 from morag_client.processing.lanes import _outcome
-from morag_client.processing.projecting import projecting
+from morag_client.processing.projecting import Projecting
 from morag_client.processing.running import Runner
 from morag_client.processing.work import Turn, Work, work_of
 
 LEASE = 30.0
-ATTEMPTS = 3
+ATTEMPTS = 2
 POLICY = RetryPolicy(attempts=ATTEMPTS, first=60, cap=600)
 """With `random` always 1: nothing becomes due by itself while a test runs."""
 EFFECTS = "CREATE TABLE effects (record_id INTEGER NOT NULL)"
@@ -102,6 +102,7 @@ class Worker:
         self._inbox = inbox
         self._queries = Queries(inbox)
         self._ownership = Ownership(inbox.database, worker_id=name, lease=LEASE)
+        self._projecting = Projecting()
         self._runner = Runner(
             dispatcher=Dispatcher(script.registry(*handlers), receiver_type=Receiver),
             caller=Caller(
@@ -114,6 +115,11 @@ class Worker:
             clock=now,
             random=lambda: 1.0,
         )
+
+    @property
+    def ready(self) -> list[bytes]:
+        """The lanes in which there is something to handle."""
+        return sorted(key for key, lane in self.lanes.items() if lane.queue)
 
     async def beat(self) -> None:
         await self._ownership.beat(hostname="here", pid=1)
@@ -140,8 +146,10 @@ class Worker:
             settle=settling,
             release=release,
             claim=[work.claimable for work in works.values()],
-            project=projecting(works),
+            project=self._projecting.of(works),
+            known=self._projecting.known(wanted),
         )
+        self._projecting.keep(grants)
         if claim:
             self._seen = []
         self._settled(settling, lost)
@@ -158,15 +166,12 @@ class Worker:
                 lane.unsettled += 1
                 self.in_hand.add(granted.record_id)
         if unused:
-            await self._ownership.turn(settle=[], release=unused, claim=[], project=projecting({}))
+            await self._ownership.turn(settle=[], release=unused, claim=[], project=self._projecting.of({}))
         return lost
 
-    async def run(self, place: int, outcomes: dict[str, str], *, sticks: bool = False) -> Turn | None:
+    async def run(self, place: int, outcomes: dict[str, str], *, sticks: bool = False) -> Turn:
         """Calls the handlers of the next record in one of its lanes, its outcome being left to a turn."""
-        ready = [key for key in sorted(self.lanes) if self.lanes[key].queue]
-        if not ready:
-            return None
-        key = ready[place % len(ready)]
+        key = self.ready[place % len(self.ready)]
         turn = self.lanes[key].queue.popleft()
         self.script.outcomes = outcomes
         runs: list[RunRow] = []
@@ -179,6 +184,9 @@ class Worker:
             self.finished += [Settlement(record_id, key, turn.epoch, "unfinished", [one]) for one in stuck]
         self.finished.append(Settlement(record_id, key, turn.epoch, _outcome(turn, runs), runs, postponed))
         return turn
+
+    async def forget_the_dead(self) -> None:
+        await self._ownership.forget_the_dead()
 
     async def leave(self) -> None:
         """Ends in an orderly way: what was handled is settled, the rest left to others."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from operator import itemgetter
 from typing import Any, Final
 
@@ -42,10 +42,12 @@ class Claiming:
         )
         self._project = ManyRows(projecting, (*(f"new_{name}" for name in projected), "lane"))
         self._projected = itemgetter(*projected)
+        self._nothing: Mapping[str, Any] = dict.fromkeys(projected) | {"sequence": 0}
         clock = database_clock(database)
         runs = self._tables.runs
         mine = tasks.c.key.in_(bindparam("lanes", expanding=True)), tasks.c.owner == worker_id
-        self._taken = select(tasks).where(*mine)
+        self._taken = select(tasks.c.key, tasks.c.epoch, tasks.c.sequence).where(*mine)
+        self._columns = select(tasks).where(tasks.c.key.in_(bindparam("lanes", expanding=True)))
         waits = or_(events.c.state == STORED, events.c.state == RETRYING)
         self._wanted = Among("records", is_sqlite=database.is_sqlite)
         self._waits = select(events.c.id, events.c.sequence, events.c.is_late, events.c.task_key, events.c.state).where(
@@ -59,11 +61,14 @@ class Claiming:
             (runs.c.next_attempt_at <= clock).label("due"),
         )
 
-    def claim(self, connection: Connection, records: Sequence[Claimable], project: Project) -> list[Grant]:
+    def claim(
+        self, connection: Connection, records: Sequence[Claimable], project: Project, known: Mapping[bytes, int]
+    ) -> list[Grant]:
         """Takes the lanes of these records where they are free, ours, or their owner is dead.
 
         The records of a lane are numbered in their order, and with those its task's state changes. Left out are lanes
-        that a living worker owns, and of the others those records that were settled since they were read.
+        that a living worker owns, and of the others those records that were settled since they were read. What is
+        `known` is not read: see `Ownership.turn`.
         """
         lanes: dict[bytes, list[Claimable]] = {}
         for record in records:
@@ -75,7 +80,7 @@ class Claiming:
         # What was numbered was in a lane before, and may have runs; what has no task is never numbered.
         seen = [row.id for row in waiting.values() if row.sequence is not None or row.task_key is None]
         runs = self._earlier_runs(connection, seen)
-        batch = _Batch(project, waiting, runs)
+        batch = _Batch(project, waiting, runs, self._columns_of(connection, taken.values(), lanes, known))
         grants = [batch.grant(row, lanes[lane]) for lane, row in taken.items()]
         self._number.run(connection, batch.numbers)
         self._project.run(connection, [(*self._projected(values), lane) for lane, values in batch.projections])
@@ -96,6 +101,29 @@ class Claiming:
         # In one order for everybody, or two workers would wait for each other.
         self._take_lane.run(connection, [self._lane_values(lane, lanes[lane][0]) for lane in sorted(lanes)])
         return {row.key: row for row in connection.execute(self._taken, {"lanes": list(lanes)}).all()}
+
+    def _columns_of(
+        self,
+        connection: Connection,
+        taken: Iterable[Any],
+        lanes: Mapping[bytes, Sequence[Claimable]],
+        known: Mapping[bytes, int],
+    ) -> dict[bytes, Mapping[str, Any]]:
+        """The columns that a task's state is made of; only how far it is where that says everything."""
+        columns: dict[bytes, Mapping[str, Any]] = {}
+        unknown: list[bytes] = []
+        for row in taken:
+            if not row.sequence:
+                first = lanes[row.key][0]
+                columns[row.key] = {**self._nothing, "key": row.key, "tenant": first.tenant, "task_id": first.task_id}
+            elif known.get(row.key) == row.sequence:
+                columns[row.key] = {"key": row.key, "sequence": row.sequence}
+            else:
+                unknown.append(row.key)
+        if unknown:
+            found = connection.execute(self._columns, {"lanes": unknown}).mappings()
+            columns |= {row["key"]: dict(row) for row in found}
+        return columns
 
     def _lane_values(self, lane: bytes, first: Claimable) -> Row:
         single, of_task = (None, first.record_id) if first.task_key is not None else (first.record_id, None)
@@ -121,10 +149,17 @@ class Claiming:
 class _Batch:
     """What a claim grants, and what is to be written for it."""
 
-    def __init__(self, project: Project, waiting: Mapping[int, Any], runs: Mapping[int, Sequence[EarlierRun]]) -> None:
+    def __init__(
+        self,
+        project: Project,
+        waiting: Mapping[int, Any],
+        runs: Mapping[int, Sequence[EarlierRun]],
+        columns: Mapping[bytes, Mapping[str, Any]],
+    ) -> None:
         self._make = project
         self._waiting = waiting
         self._runs = runs
+        self._columns = columns
         self.numbers: list[Row] = []
         self.projections: list[tuple[bytes, Mapping[str, Any]]] = []
 
@@ -138,7 +173,7 @@ class _Batch:
         ]
         if not records or records[0].task_key is None:
             return Grant(lane.key, lane.epoch, [self._known(record.record_id, None) for record in records])
-        projection = self._make(dict(lane._mapping), unnumbered)  # noqa: SLF001  # SQLAlchemy's public name for it
+        projection = self._make(self._columns[lane.key], unnumbered)
         new: dict[int, Granted] = {}
         for record_id, (number, is_late, task) in zip(unnumbered, projection.events, strict=True):
             new[record_id] = Granted(record_id, number, is_late, task)

@@ -68,7 +68,10 @@ class Projection(NamedTuple):
 
 
 Project = Callable[[Mapping[str, Any], Sequence[int]], Projection]
-"""What a task becomes: from its columns so far and the ids of its further records, in their order. Pure."""
+"""What a task becomes: from its columns so far and the ids of its further records, in their order. Pure.
+
+Of a task whose state is known already, the columns are `key` and `sequence` only.
+"""
 
 
 class RunRow(NamedTuple):

@@ -6,10 +6,11 @@ heartbeat is younger than the lease, by the database's clock.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Final
 
-from sqlalchemy import ColumnElement, and_, delete, select
+from sqlalchemy import ColumnElement, and_, delete, select, update
 from sqlalchemy.engine import Connection
 
 from morag_client.inbox.claiming import Claiming
@@ -47,12 +48,25 @@ class Ownership:
         await self._database.write(lambda connection: connection.execute(statement), patience=self._lease)
 
     async def forget_the_dead(self) -> None:
-        """Removes the rows of workers that were killed long ago and hold nothing any more."""
+        """Removes the rows of workers that were killed long ago, and gives back what they still hold.
+
+        What waits in their lanes is taken over as soon as the lease ends. But a lane whose last record had its end
+        before it was settled, by the commit of a transactional handler, is wanted by nobody any more.
+        """
         tasks, workers = self._tables.tasks, self._tables.workers
-        holding = select(tasks.c.owner).where(tasks.c.owner.is_not(None))
         long_ago = workers.c.heartbeat_at < database_clock(self._database) - _DEAD_LEASES * self._lease
-        statement = delete(workers).where(long_ago, workers.c.id.not_in(holding))
-        await self._database.write(lambda connection: connection.execute(statement))
+        theirs = tasks.c.owner.in_(select(workers.c.id).where(long_ago))
+        held = select(tasks.c.key).where(theirs).order_by(tasks.c.key).limit(_AT_ONCE).with_for_update()
+        holding = select(tasks.c.owner).where(tasks.c.owner.is_not(None))
+
+        def work(connection: Connection) -> None:
+            lanes = connection.execute(held).scalars().all()
+            if lanes:
+                connection.execute(delete(tasks).where(tasks.c.key.in_(lanes), theirs, tasks.c.record_id.is_not(None)))
+                connection.execute(update(tasks).where(tasks.c.key.in_(lanes), theirs).values(owner=None))
+            connection.execute(delete(workers).where(long_ago, workers.c.id.not_in(holding)))
+
+        await self._database.write(work)
 
     async def mend_schedule(self) -> None:
         """Puts right what a clock that was set back has put off."""
@@ -76,20 +90,29 @@ class Ownership:
         await self._database.write(work)
 
     async def turn(
-        self, *, settle: Sequence[Settlement], release: Sequence[bytes], claim: Sequence[Claimable], project: Project
+        self,
+        *,
+        settle: Sequence[Settlement],
+        release: Sequence[bytes],
+        claim: Sequence[Claimable],
+        project: Project,
+        known: Mapping[bytes, int] = MappingProxyType({}),
     ) -> tuple[set[tuple[bytes, int]], list[Grant]]:
         """Writes outcomes, gives back idle lanes, then takes the lanes of further records where they can be had.
 
         The lanes and epochs that were lost: nothing was written for them, since owner or epoch are no longer ours. And
         what was granted: lanes that a living worker owns are left out, and of the others those records that were
         settled since they were read. Raises InboxUnavailable; all, or on PostgreSQL the claim, may be undone then.
+
+        `known` says of which tasks `project` knows the state, and after how many events: a task's columns change with
+        their number and in no other way, so that they are not read where that still is the same.
         """
         if self._database.is_sqlite:
             # One commit for both: they touch the same pages.
             return await self._database.write(
                 lambda connection: (
                     self._settling.settle(connection, settle, release),
-                    self._claiming.claim(connection, claim, project),
+                    self._claiming.claim(connection, claim, project, known),
                 )
             )
         # Not so where rows are locked: two workers that settle and claim each other's lanes would wait for each other.
@@ -98,7 +121,9 @@ class Ownership:
             lost = await self._database.write(lambda connection: self._settling.settle(connection, settle, release))
         if not claim:
             return lost, []
-        return lost, await self._database.write(lambda connection: self._claiming.claim(connection, claim, project))
+        return lost, await self._database.write(
+            lambda connection: self._claiming.claim(connection, claim, project, known)
+        )
 
     def _lives(self) -> ColumnElement[bool]:
         """Whether a worker is alive. One that beat in the future did so before the clock was set back."""

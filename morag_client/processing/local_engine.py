@@ -19,7 +19,7 @@ from morag_client.inbox.queries import Queries
 from morag_client.processing.heart import Heart
 from morag_client.processing.intake import Intake
 from morag_client.processing.lanes import Lanes
-from morag_client.processing.projecting import projecting
+from morag_client.processing.projecting import Projecting
 from morag_client.processing.running import Runner
 from morag_client.processing.work import Work
 
@@ -54,6 +54,7 @@ class LocalEngine:
         clock = asyncio.get_running_loop().time
         self._intake = Intake(queries, in_hand=self._lanes.record_ids, poll=poll, clock=clock)
         self._heart = Heart(ownership, lease=lease, hostname=socket.gethostname(), pid=os.getpid())
+        self._projecting = Projecting()
         self._has_news = asyncio.Event()
         # Lanes that were claimed and turned out to have nothing to do.
         self._unused: set[bytes] = set()
@@ -145,11 +146,13 @@ class LocalEngine:
                 settle=settle,
                 release=[lane for lane in release if lane not in wanted],
                 claim=[work.claimable for work in works.values()],
-                project=projecting(works),
+                project=self._projecting.of(works),
+                known=self._projecting.known(wanted),
             )
         except BaseException:
             self._intake.start_over()
             raise
+        self._projecting.keep(grants)
         self._unused.clear()
         self._settled(settle, lost)
         for grant in grants:

@@ -3,29 +3,57 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
 
 from morag_client.events.names import UNKNOWN
-from morag_client.inbox.lanes import Project, Projection
+from morag_client.inbox.lanes import Grant, Project, Projection
 from morag_client.processing.work import Work
 from morag_client.progress.state import TaskState, advance, as_values, from_values
+
+_KEPT: Final = 2048
 
 logger = logging.getLogger("morag_client.processing")
 
 
-def projecting(works: Mapping[int, Work]) -> Project:
-    """A function that takes a task's columns over to those with these records in them."""
+class Projecting:
+    """The states of tasks, as this worker last wrote them: to read one back took longer than to change it."""
 
-    def project(values: Mapping[str, Any], record_ids: Sequence[int]) -> Projection:
-        state = from_values(values)
-        events: list[tuple[int, bool, TaskState]] = []
-        for record_id in record_ids:
-            state, is_late = _advanced(state, works[record_id])
-            events.append((state.sequence, is_late, state))
-        return Projection(as_values(state) if events else {}, events, state)
+    def __init__(self) -> None:
+        self._states: dict[bytes, TaskState] = {}
 
-    return project
+    def of(self, works: Mapping[int, Work]) -> Project:
+        """A function that takes a task's columns over to those with these records in them."""
+
+        def project(values: Mapping[str, Any], record_ids: Sequence[int]) -> Projection:
+            state = self._states.get(values["key"])
+            if state is None or state.sequence != values["sequence"]:
+                state = from_values(values)
+            events: list[tuple[int, bool, TaskState]] = []
+            for record_id in record_ids:
+                state, is_late = _advanced(state, works[record_id])
+                events.append((state.sequence, is_late, state))
+            return Projection(as_values(state) if events else {}, events, state)
+
+        return project
+
+    def known(self, lanes: Iterable[bytes]) -> dict[bytes, int]:
+        """After how many of its events the state of a task is known, for those of the lanes where it is."""
+        return {lane: state.sequence for lane in lanes if (state := self._states.get(lane)) is not None}
+
+    def keep(self, grants: Iterable[Grant]) -> None:
+        """Keeps what was written, once that is committed; the states that were not asked for longest are dropped."""
+        for grant in grants:
+            states = [granted.task for granted in grant.records if granted.task is not None]
+            if states:
+                self._states.pop(grant.lane, None)
+                self._states[grant.lane] = max(states, key=_sequence)
+        while len(self._states) > _KEPT:
+            del self._states[next(iter(self._states))]
+
+
+def _sequence(state: TaskState) -> int:
+    return state.sequence
 
 
 def _advanced(state: TaskState, work: Work) -> tuple[TaskState, bool]:
