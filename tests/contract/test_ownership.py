@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import UTC, datetime
+from functools import partial
 
 import inboxes
 import pytest
@@ -448,19 +449,34 @@ async def test_leaving_keeps_what_still_runs_until_the_lease_ends(inbox: Inbox, 
     assert await bob.claim_one(ids[0]) is not None
 
 
-async def test_workers_that_died_long_ago_are_forgotten_unless_they_hold_something(
-    inbox: Inbox, ann: Worker, bob: Worker
-) -> None:
-    [record_id] = await stored(inbox, "t")
-    assert await bob.claim_one(record_id)
-    cat, dog = Worker(inbox, "cat"), Worker(inbox, "dog")
-    for worker, leases in ((bob, 100), (cat, 100), (dog, 2)):
+async def test_workers_that_died_long_ago_are_forgotten(inbox: Inbox, ann: Worker, bob: Worker) -> None:
+    cat = Worker(inbox, "cat")
+    for worker, leases in ((bob, 100), (cat, 2)):
         await worker.beat()
         await worker.shift(-leases * LEASE)
 
     await ann.ownership.forget_the_dead()
 
-    assert {row.id for row in await inboxes.rows_of(inbox, "workers", "id")} == {"ann", "bob", "dog"}
+    assert {row.id for row in await inboxes.rows_of(inbox, "workers", "id")} == {"ann", "cat"}
+
+
+async def test_what_nobody_wants_any_more_is_not_kept_for_the_dead(inbox: Inbox, ann: Worker, bob: Worker) -> None:
+    ids = await stored(inbox, "t", None)
+    grants = await bob.claim(*ids)
+    for record_id in ids:  # its last handler was a transactional one, and then it was killed
+        await inbox.database.write(partial(bob.ownership.settling.write_run, record_id=record_id, run=run()))
+    await inboxes.run_sql(inbox, "UPDATE webhook_events SET state = 'handled'")
+    await bob.shift(-100 * LEASE)
+
+    await ann.ownership.forget_the_dead()
+
+    assert {row.id for row in await inboxes.rows_of(inbox, "workers", "id")} == {"ann"}
+    assert await owners(inbox) == {"t": (None, 1)}
+    # and should it have been asleep, what it still says counts for nothing
+    for grant in grants.values():
+        [granted] = grant.records
+        assert await bob.settle(grant, granted.record_id, run(state="failed"), outcome="failed") == {(grant.lane, 1)}
+    assert {row.state for row in await inboxes.rows_of(inbox, "events", "id, state")} == {"handled"}
 
 
 def test_records_of_one_task_share_a_lane_and_others_do_not() -> None:
