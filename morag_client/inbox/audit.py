@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any, Final
 
 from sqlalchemy import insert, select, update
@@ -56,6 +57,27 @@ def add(connection: Connection, tables: Tables, entry_id: int, *, affected: int)
     """Counts what this transaction does, as a further part of what an entry tells of."""
     entry = update(tables.audit).where(tables.audit.c.id == entry_id)
     connection.execute(entry.values(affected=tables.audit.c.affected + affected))
+
+
+class Entry:
+    """One entry for what is done in several transactions; the first of them that does something writes it."""
+
+    def __init__(self, tables: Tables, *, action: str, who: str, why: str | None, criteria: Mapping[str, Any]) -> None:
+        self._tables = tables
+        self._first = partial(note, tables=tables, action=action, who=who, why=why, criteria=criteria)
+        self._id: int | None = None
+        self._pending: int | None = None
+
+    def note(self, connection: Connection, *, affected: int) -> None:
+        """Writes down what this transaction does."""
+        if self._id is None:
+            self._pending = self._first(connection, affected=affected)
+        else:
+            add(connection, self._tables, self._id, affected=affected)
+
+    def committed(self) -> None:
+        """The transaction is: one that was rolled back has left no entry to be added to."""
+        self._id = self._pending
 
 
 def newest(connection: Connection, tables: Tables, *, limit: int) -> list[AuditEntry]:

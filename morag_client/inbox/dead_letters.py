@@ -109,14 +109,15 @@ async def retry(
     why: str | None = None,
     on_batch: OnBatch = lambda _: None,
 ) -> Retried:
-    """Lets dead letters wait for their handlers again, with all their attempts; in audited batches.
+    """Lets dead letters wait for their handlers again, with all their attempts; in batches, and audited.
 
     Raises InboxUnavailable; the batches before are committed then, and to call it again does no harm.
     """
     retried = pruned = 0
+    entry = _entry(database, wanted, action="dead-letters retry", who=who, why=why)
     async for batch in _batches(database, wanted):
-        change = _Change(database, batch, action="dead-letters retry", who=who, why=why, wanted=wanted)
-        done = await database.write(change.retry)
+        done = await database.write(_Change(database, batch, entry=entry).retry)
+        entry.committed()
         retried, pruned = retried + done.retried, pruned + done.pruned
         on_batch(len(batch))
     return Retried(retried, pruned)
@@ -135,9 +136,10 @@ async def discard(
     Raises InboxUnavailable as `retry` does.
     """
     discarded = 0
+    entry = _entry(database, wanted, action="dead-letters discard", who=who, why=why)
     async for batch in _batches(database, wanted):
-        change = _Change(database, batch, action="dead-letters discard", who=who, why=why, wanted=wanted)
-        discarded += await database.write(change.discard)
+        discarded += await database.write(_Change(database, batch, entry=entry).discard)
+        entry.committed()
         on_batch(len(batch))
     return discarded
 
@@ -145,27 +147,11 @@ async def discard(
 class _Change:
     """What happens to some dead letters in one transaction. `letters` are ids of runs, with those of their records."""
 
-    def __init__(
-        self,
-        database: Database,
-        letters: Sequence[tuple[int, int]],
-        *,
-        action: str,
-        who: str,
-        why: str | None,
-        wanted: DeadLetterFilter,
-    ) -> None:
+    def __init__(self, database: Database, letters: Sequence[tuple[int, int]], *, entry: audit.Entry) -> None:
         self._database = database
         self._run_ids = {run_id for run_id, _ in letters}
         self._record_ids = sorted({record_id for _, record_id in letters})
-        self._note = partial(
-            audit.note,
-            tables=database.tables,
-            action=action,
-            who=who,
-            why=why,
-            criteria={key: value for key, value in asdict(wanted).items() if value is not None},
-        )
+        self._entry = entry
 
     def retry(self, connection: Connection) -> Retried:
         records = lock(connection, self._database, self._record_ids)
@@ -174,7 +160,7 @@ class _Change:
         if runs:
             reset_runs(connection, self._database, runs)
             let_retry(connection, self._database, [record.id for record in whole if self._dead([record])])
-            self._note(connection, affected=len(runs))
+            self._entry.note(connection, affected=len(runs))
         return Retried(len(runs), len(self._dead(records)) - len(runs))
 
     def discard(self, connection: Connection) -> int:
@@ -189,13 +175,18 @@ class _Change:
             # What is `stored` still comes to its other handlers.
             is_settled = or_(events.c.state == "failed", events.c.state == RETRYING)
             connection.execute(update(events).where(concerned, is_settled).values(state=state_by_runs(tables)))
-            self._note(connection, affected=len(dead))
+            self._entry.note(connection, affected=len(dead))
         return len(dead)
 
     def _dead(self, records: Sequence[LockedRecord]) -> list[int]:
         """Those of the runs that still are dead letters."""
         found = (run for record in records for run in record.runs)
         return [run.id for run in found if run.state == "failed" and run.id in self._run_ids]
+
+
+def _entry(database: Database, wanted: DeadLetterFilter, *, action: str, who: str, why: str | None) -> audit.Entry:
+    criteria = {key: value for key, value in asdict(wanted).items() if value is not None}
+    return audit.Entry(database.tables, action=action, who=who, why=why, criteria=criteria)
 
 
 async def _batches(database: Database, wanted: DeadLetterFilter) -> AsyncIterator[list[tuple[int, int]]]:

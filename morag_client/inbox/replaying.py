@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, Literal
 
 from sqlalchemy import ColumnElement, Select, and_, delete, func, insert, literal, select, update
 from sqlalchemy.engine import Connection
@@ -36,11 +36,6 @@ OnBatch = Callable[[Replay, Sequence[int]], None]
 
 _WINDOW: Final = 20_000
 """Records that one question looks at: there is no index on most of what can be asked for."""
-
-
-class _By(NamedTuple):
-    who: str
-    why: str | None
 
 
 async def count(database: Database, criteria: ReplayCriteria) -> Replay:
@@ -78,7 +73,7 @@ async def replay(
     why: str | None = None,
     on_batch: OnBatch = lambda *_: None,
 ) -> Replay:
-    """Lets the records' handlers run again, a batch of records in one transaction each, which is also audited.
+    """Lets the records' handlers run again, a batch of records in one transaction each; audited.
 
     With `handler`, exactly that one runs, whether it ever did before or not; without, those that failed, or all where
     none did. Raises InboxUnavailable; the batches before are committed then, and to call it again does no harm.
@@ -86,13 +81,15 @@ async def replay(
     events = database.tables.events
     conditions = _conditions(database, criteria)
     total, handlers = Replay(), list[str]()
+    entry = audit.Entry(database.tables, action="replay", who=who, why=why, criteria=criteria.described())
     async for window in _windows(database, criteria):
         # Read before the transaction: a search through many records must not hold up those who want to write.
         statement = select(events.c.id).where(window, *conditions).order_by(events.c.id)
         ids = [row.id for row in await database.read(partial(_rows, statement))]
         for start in range(0, len(ids), BATCH):
-            batch = _Batch(database, criteria, conditions, by=_By(who, why))
+            batch = _Batch(database, criteria, conditions, entry=entry)
             done = await database.write(partial(batch.run, ids[start : start + BATCH]))
+            entry.committed()
             total = total.plus(done)
             handlers += batch.handlers
             on_batch(done, batch.reopened)
@@ -115,12 +112,17 @@ class _Batch:
     """One transaction's worth of records."""
 
     def __init__(
-        self, database: Database, criteria: ReplayCriteria, conditions: Sequence[ColumnElement[bool]], *, by: _By
+        self,
+        database: Database,
+        criteria: ReplayCriteria,
+        conditions: Sequence[ColumnElement[bool]],
+        *,
+        entry: audit.Entry,
     ) -> None:
         self._database = database
         self._criteria = criteria
         self._conditions = conditions
-        self._by = by
+        self._entry = entry
         self._reset: list[int] = []
         self._forward: list[int] = []
         self._retry: list[int] = []
@@ -140,15 +142,7 @@ class _Batch:
         self._write(connection)
         done = Replay(kinds["replayed"], kinds["brought_forward"], kinds["waiting"], kinds["pruned"])
         if affected := done.replayed + done.brought_forward:
-            audit.note(
-                connection,
-                self._database.tables,
-                action="replay",
-                who=self._by.who,
-                why=self._by.why,
-                criteria=self._criteria.described(),
-                affected=affected,
-            )
+            self._entry.note(connection, affected=affected)
         return done
 
     def _reopen(self, record: LockedRecord) -> None:

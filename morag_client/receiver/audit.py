@@ -17,7 +17,7 @@ class Audit:
         self._lifecycle = lifecycle
 
     async def list(self, *, limit: int = 50) -> Sequence[AuditEntry]:
-        """The newest entries, newest first; one for each batch that was replayed, retried or given up."""
+        """The newest entries, newest first; one for each thing that somebody asked for and that changed something."""
         inbox = (await self._lifecycle.runtime()).inbox
         newest = partial(audit.newest, tables=inbox.database.tables, limit=limit)
         return await inbox.database.read(newest, patience=inbox.patience)

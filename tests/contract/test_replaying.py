@@ -175,7 +175,7 @@ async def test_a_pattern_means_what_it_means_to_on(inbox: Inbox, pattern: str) -
     assert found == [name for name in names if matches(canonical_pattern(pattern), name)]
 
 
-async def test_many_are_replayed_in_batches_each_with_its_note(inbox: Inbox, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_many_are_replayed_in_batches_under_one_note(inbox: Inbox, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("morag_client.inbox.replaying._WINDOW", 4)
     monkeypatch.setattr("morag_client.inbox.replaying.BATCH", 3)
     for record_id in await stored(inbox, *(f"task-{number}" for number in range(9))):
@@ -195,10 +195,9 @@ async def test_many_are_replayed_in_batches_each_with_its_note(inbox: Inbox, mon
     assert done == Replay(replayed=9)
     assert told == [(3, [1, 2, 3]), (1, [4]), (3, [5, 6, 7]), (1, [8]), (1, [9])]
     assert set((await states(inbox)).values()) == {"retrying"}
-    assert [entry.affected for entry in reversed(await notes(inbox))] == [3, 1, 3, 1, 1]
-    [*_, first] = await notes(inbox)
-    assert (first.action, first.who, first.why) == ("replay", "anna", "fixed")
-    assert set(first.criteria) == {"name", "since"}
+    [entry] = await notes(inbox)
+    assert (entry.action, entry.who, entry.why, entry.affected) == ("replay", "anna", "fixed", 9)
+    assert set(entry.criteria) == {"name", "since"}
     assert len(await inboxes.rows_of(inbox, "events", "id")) == 9
 
 
