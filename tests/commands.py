@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import deliveries
@@ -37,6 +37,18 @@ def run(
         timeout=30,
         check=False,
     )
+
+
+@contextlib.contextmanager
+def killed(folder: Path, *arguments: str) -> Iterator[Callable[[], bool]]:
+    """A command that is killed in the end; what is given says whether it still runs."""
+    with subprocess.Popen(
+        [COMMAND, *arguments], cwd=folder, env=environment(secret=None), stdout=subprocess.DEVNULL
+    ) as process:
+        try:
+            yield lambda: process.poll() is None
+        finally:
+            process.kill()
 
 
 class Served:

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from morag_client.inbox.retention import Pruned, Pruning
 
 _LOCKS: Final = (
-    "the file is being written anew: until that is done deliveries are answered with 503, and the disk needs its size"
-    " once more"
+    "--vacuum writes the file anew; while it does, deliveries are answered with 503, and the disk needs room for the"
+    " file once more"
 )
 
 
@@ -78,17 +78,26 @@ class _Command:
 
     async def run(self, database_url: str | None, *, dry_run: bool, yes: bool) -> None:
         from morag_client.inbox.retention import Pruned, count  # noqa: PLC0415
+        from morag_client.inbox.vacuuming import vacuum  # noqa: PLC0415
 
         async with opened_inbox(database_url) as inbox:
             found = await count(inbox.database, self._pruning)
             if dry_run:
                 self._say("would prune", found, dry_run=True)
                 return
+            self._ask(inbox, found, yes=yes)
             if found != Pruned():
-                make_sure(f"Prune {_amount(found)}, for good?", yes=yes)
                 found = await self._prune(inbox, found)
-            sizes = await self._vacuum(inbox) if self._vacuums else None
+            sizes = await vacuum(inbox.database) if self._vacuums else None
             self._say("pruned", found, dry_run=False, sizes=sizes)
+
+    def _ask(self, inbox: Inbox, found: Pruned, *, yes: bool) -> None:
+        if self._vacuums and inbox.database.is_sqlite:
+            typer.echo(f"warning: {_LOCKS}", err=True)
+        if found.records or found.quarantined:
+            make_sure(f"Prune {_amount(found)}, for good?", yes=yes)
+        elif self._vacuums:
+            make_sure("There is nothing to prune; give free space back?", yes=yes)
 
     async def _prune(self, inbox: Inbox, found: Pruned) -> Pruned:
         from morag_client.inbox.retention import Pruned, prune as let_go  # noqa: PLC0415
@@ -102,13 +111,6 @@ class _Command:
                 so_far = done
 
             return await let_go(inbox.database, self._pruning, who=login_name(), why=self._why, on_portion=show)
-
-    async def _vacuum(self, inbox: Inbox) -> tuple[int, int] | None:
-        from morag_client.inbox.vacuuming import vacuum  # noqa: PLC0415
-
-        if inbox.database.is_sqlite:
-            typer.echo(f"warning: {_LOCKS}", err=True)
-        return await vacuum(inbox.database)
 
     def _say(self, did: str, done: Pruned, *, dry_run: bool, sizes: tuple[int, int] | None = None) -> None:
         if self._as_json:

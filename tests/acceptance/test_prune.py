@@ -174,6 +174,27 @@ async def test_a_receiver_prunes_too(tmp_path: Path) -> None:
         assert (await receiver.events.get(1)).body is None
 
 
+async def test_killed_at_any_moment_it_goes_on_the_next_time(
+    tmp_path: Path, database: databases.TestDatabase, run: Run
+) -> None:
+    async with inboxes.opened(database.url, commit_timeout=30.0) as inbox:
+        await fill(inbox, *(deliveries.task_body("old") for _ in range(4_000)))
+
+    left = [4_000]
+    for _ in range(3):
+        with commands.killed(
+            tmp_path, "prune", "--older-than", "30d", "--yes", "--database-url", database.url
+        ) as is_running:
+            receiving.eventually(lambda: not is_running() or len(kept(database)) < left[-1], seconds=20)
+        left.append(len(kept(database)))
+    done = run("--older-than", "30d", "--yes")
+
+    assert 4_000 > left[1] > 0
+    assert done.stdout.startswith(f"pruned {left[3]:,} records")
+    assert kept(database) == []
+    assert database.query("SELECT sum(affected) FROM webhook_audit") == [(4_000,)]
+
+
 class Load:
     """Deliveries one after the other from each of some connections, until it is enough."""
 

@@ -18,6 +18,7 @@ import servers
 
 from morag_client import Receiver, Registry
 from morag_client.errors import ConfigurationError, DeliveryRejected, InvalidPayload, RecordNotFound
+from morag_client.inbox.rows import quarantine_row
 from morag_client.receiver.quarantine import Retaken
 
 MODULE = """
@@ -133,6 +134,38 @@ async def test_nothing_runs_where_a_retry_is_asked_for_and_it_waits(database: da
     assert database.query("SELECT task_id, state FROM webhook_events ORDER BY id") == [("a", "stored"), ("c", "stored")]
     assert cli.json("retry", "2") == [{"accepted": 1, "known": 0, "refused": 0}]
     assert cli("retry", "--all", "--yes").returncode == 0
+
+
+async def test_a_retry_that_is_killed_at_any_moment_loses_and_doubles_nothing(
+    tmp_path: Path, database: databases.TestDatabase, cli: Cli
+) -> None:
+    tasks = {f"task-{number}" for number in range(4_000)}
+    async with inboxes.opened(database.url) as inbox:
+        arrivals = [inboxes.arrival(deliveries.task_body(task)) for task in sorted(tasks)]
+        rows = [quarantine_row(one, status=400, code="x", problems=["x"])._asdict() for one in arrivals]
+        await inbox.database.write(
+            lambda connection: connection.execute(inbox.database.tables.quarantine.insert(), rows)
+        )
+
+    records = [0]
+    for _ in range(3):
+        with commands.killed(tmp_path, "quarantine", "retry", "--all", "--yes", "--database-url", database.url) as runs:
+            receiving.eventually(lambda: not runs() or counted(database)[0] > records[-1], seconds=20)
+        stored, waiting = counted(database)
+        records.append(stored)
+        assert stored + waiting >= 4_000
+    done = cli("retry", "--all", "--yes")
+
+    assert 0 < records[1] < 4_000
+    assert done.returncode == 0
+    assert {task for (task,) in database.query("SELECT task_id FROM webhook_events")} == tasks
+    assert counted(database) == (4_000, 0)
+
+
+def counted(database: databases.TestDatabase) -> tuple[int, int]:
+    """How many records there are, and how many quarantined deliveries, at one moment."""
+    [both] = database.query("SELECT (SELECT count(*) FROM webhook_events), (SELECT count(*) FROM webhook_quarantine)")
+    return both
 
 
 @pytest.mark.parametrize(
