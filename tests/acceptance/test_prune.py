@@ -95,6 +95,7 @@ def test_it_says_what_it_would_do_and_then_does_it(
     with commands.served(tmp_path, "--database-url", database.url) as served:
         request = servers.request_bytes(bodies[0], servers.signed(bodies[0]))
         assert servers.exchange(served.url, request).json["status"] == "duplicate"
+        assert served.stop() == 0
     replayed = commands.run(tmp_path, "replay", "1", "--json", "--database-url", database.url)
     assert "prune" in replayed.stdout
 
