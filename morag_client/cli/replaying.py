@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter
-from collections.abc import Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -91,6 +91,7 @@ class _Place:
 
     def __init__(self, database_url: str | None, app: str | None, *, handler: str | None) -> None:
         self.receiver: Receiver | None = None
+        self._handler = handler
         self._database_url, self._table_prefix = database_url, None
         if app is None:
             return
@@ -101,8 +102,18 @@ class _Place:
             known = ", ".join(receiver.handler_names)
             raise ConfigurationError(f"{app} has no handler {handler!r}; there are: {known or 'none'}")
 
-    def inbox(self) -> AbstractAsyncContextManager[Inbox]:
-        return opened_inbox(self._database_url, table_prefix=self._table_prefix)
+    @asynccontextmanager
+    async def inbox(self) -> AsyncIterator[Inbox]:
+        """The inbox, open. Raises ConfigurationError, also where there may be no such handler."""
+        from morag_client.inbox.replaying import has_run  # noqa: PLC0415
+
+        async with opened_inbox(self._database_url, table_prefix=self._table_prefix) as inbox:
+            # Its runs would wait for ever, and their records with them.
+            if self.receiver is None and self._handler is not None and not await has_run(inbox.database, self._handler):
+                raise ConfigurationError(
+                    f"no handler {self._handler!r} ever ran here; if it is new, say where it is with --app"
+                )
+            yield inbox
 
     async def handle(self) -> None:
         """Runs the handlers of what waits, here and now; nothing without a receiver."""

@@ -65,6 +65,14 @@ async def missing(database: Database, record_ids: Sequence[int]) -> list[int]:
     return [record_id for record_id in dict.fromkeys(record_ids) if record_id not in found]
 
 
+async def has_run(database: Database, handler: str) -> bool:
+    """Whether a handler of this name has had any record. Raises InboxUnavailable."""
+    runs = database.tables.runs
+    return (
+        await _id(database, select(runs.c.id).where(runs.c.handler == handler.replace("\0", "")).limit(1)) is not None
+    )
+
+
 async def replay(
     database: Database,
     criteria: ReplayCriteria,

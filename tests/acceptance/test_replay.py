@@ -312,6 +312,8 @@ def states_of(database: databases.TestDatabase) -> list[str]:
         (["replay", "--state", "lost"], "the state is none of"),
         (["replay", "--since", "soon"], "--since"),
         (["replay", "--name", "*"], "say so with --yes"),
+        (["replay", "1", "--handler", "notifi", *DATABASE], "no handler 'notifi' ever ran here"),
+        (["replay", "--name", "*", "--handler", "notifi", "--yes", *DATABASE], "say where it is with --app"),
         (["replay", "1", "--app", "app:receiver", "--handler", "notifi"], "there are: notify, index"),
         (["replay", "first"], "valid integer"),
         (["replay", "1", "--app", "nomodule:receiver"], "no module 'nomodule'"),
