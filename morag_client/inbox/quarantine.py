@@ -52,18 +52,6 @@ class Quarantined:
         return Arrival(delivery, self.identity, self.tenant, self.received_at)
 
 
-class Acting(NamedTuple):
-    """Who does what to which of those in quarantine, and why; as the audit has it."""
-
-    action: str
-    who: str
-    why: str | None
-    criteria: Mapping[str, Any]
-
-    def note(self, connection: Connection, database: Database, *, affected: int) -> None:
-        audit.note(connection, database.tables, **self._asdict(), affected=affected)
-
-
 class Refusal(NamedTuple):
     """A delivery that stays in quarantine, and what is wrong with it by now."""
 
@@ -113,13 +101,29 @@ async def discard(
 ) -> int:
     """Deletes deliveries for good, all where neither ids nor a time of receipt is given; how many there were.
 
-    In audited batches. Raises InboxUnavailable; the batches before are committed then.
+    In small transactions, under one entry of the audit. Raises InboxUnavailable; those before are committed then.
     """
     discarded = 0
-    acting = Acting(action, who, why, _criteria(ids, before))
+    entry = entry_of(database, ids, before=before, action=action, who=who, why=why)
     async for portion in sized_portions(database, ids, before=before):
-        discarded += await database.write(partial(_delete, portion, database=database, acting=acting))
+        discarded += await database.write(partial(_delete, portion, database=database, entry=entry))
+        entry.committed()
     return discarded
+
+
+def entry_of(
+    database: Database,
+    ids: Sequence[int] | None,
+    *,
+    before: datetime | None = None,
+    action: str,
+    who: str,
+    why: str | None,
+) -> audit.Entry:
+    """The entry of the audit for what is done to these, all where neither ids nor a time of receipt is given."""
+    given = {"ids": None if ids is None else list(ids), "before": before and before.isoformat()}
+    criteria = {key: value for key, value in given.items() if value is not None}
+    return audit.Entry(database.tables, action=action, who=who, why=why, criteria=criteria)
 
 
 async def count(database: Database, *, before: datetime) -> int:
@@ -155,10 +159,10 @@ def settle(
     database: Database,
     understood: Sequence[int],
     refused: Sequence[Refusal],
-    acting: Acting,
+    entry: audit.Entry,
 ) -> None:
     """Takes out of quarantine what has a record by now, and writes down what is wrong with the others."""
-    _delete(understood, connection, database=database, acting=acting)
+    _delete(understood, connection, database=database, entry=entry)
     if refused:
         table = database.tables.quarantine
         statement = update(table).where(table.c.id == bindparam("which"))
@@ -167,19 +171,14 @@ def settle(
         connection.execute(changed, values)
 
 
-def _delete(ids: Sequence[int], connection: Connection, *, database: Database, acting: Acting) -> int:
+def _delete(ids: Sequence[int], connection: Connection, *, database: Database, entry: audit.Entry) -> int:
     if not ids:
         return 0
     table = database.tables.quarantine
     deleted = connection.execute(delete(table).where(among(database, table.c.id, ids))).rowcount
     if deleted:
-        acting.note(connection, database, affected=deleted)
+        entry.note(connection, affected=deleted)
     return deleted
-
-
-def _criteria(ids: Sequence[int] | None, before: datetime | None) -> Mapping[str, Any]:
-    given = {"ids": ids and list(ids), "before": before and before.isoformat()}
-    return {key: value for key, value in given.items() if value is not None}
 
 
 def _conditions(database: Database, ids: Sequence[int] | None, before: datetime | None) -> list[ColumnElement[bool]]:

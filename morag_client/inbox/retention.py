@@ -117,36 +117,32 @@ class _AtWork:
     def __init__(self, database: Database, pruning: Pruning, before: datetime, *, who: str, why: str | None) -> None:
         self._database = database
         self._conditions = _conditions(database, pruning, before)
-        self._note = partial(
-            audit.note, tables=database.tables, action="prune", who=who, why=why, criteria=pruning.described(before)
-        )
-        self._entry: int | None = None
+        criteria = pruning.described(before)
+        self._entry = audit.Entry(database.tables, action="prune", who=who, why=why, criteria=criteria)
 
     async def prune(self, record_ids: Sequence[int]) -> list[int]:
         """The ids of those that still were to be pruned, and now are."""
         loop = asyncio.get_running_loop()
         began = loop.time()
-        done, self._entry = await self._database.write(partial(self._prune, record_ids))
+        done = await self._database.write(partial(self._prune, record_ids))
+        self._entry.committed()
         # As long as it took: whoever wants to write has at least half of the time.
         await asyncio.sleep(max(loop.time() - began, _SHORTEST_PAUSE))
         return done
 
-    def _prune(self, record_ids: Sequence[int], connection: Connection) -> tuple[list[int], int | None]:
+    def _prune(self, record_ids: Sequence[int], connection: Connection) -> list[int]:
         database, (events, runs) = self._database, (self._database.tables.events, self._database.tables.runs)
         # Once more, and locked: a replay may have come in between.
         records = lock(connection, database, record_ids, *self._conditions)
         done = [record.id for record in records]
-        if not done:
-            return [], self._entry
         if run_ids := [run.id for record in records for run in record.runs]:
             said = or_(runs.c.error.is_not(None), runs.c.traceback.is_not(None))
             mine = update(runs).where(among(database, runs.c.id, run_ids), said)
             connection.execute(mine.values(error=None, traceback=None))
-        connection.execute(update(events).where(among(database, events.c.id, done)).values(_LET_GO))
-        if self._entry is None:
-            return done, self._note(connection, affected=len(done))
-        audit.add(connection, database.tables, self._entry, affected=len(done))
-        return done, self._entry
+        if done:
+            connection.execute(update(events).where(among(database, events.c.id, done)).values(_LET_GO))
+            self._entry.note(connection, affected=len(done))
+        return done
 
 
 def _conditions(database: Database, pruning: Pruning, before: datetime) -> list[ColumnElement[bool]]:

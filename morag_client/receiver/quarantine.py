@@ -10,8 +10,9 @@ from typing import Final
 
 from morag_client.errors import ConfigurationError, DeliveryRejected, RecordNotFound
 from morag_client.inbox import quarantine
+from morag_client.inbox.audit import Entry
 from morag_client.inbox.inbox import Inbox
-from morag_client.inbox.quarantine import Acting, Quarantined, Refusal
+from morag_client.inbox.quarantine import Quarantined, Refusal
 from morag_client.receiver.lifecycle import Lifecycle
 from morag_client.receiver.understanding import understand
 
@@ -87,9 +88,9 @@ async def retake(inbox: Inbox, ids: Sequence[int] | None = None, *, who: str, wh
     after that is committed. Raises InboxUnavailable; what was stored by then is found as `known` the next time.
     """
     total = Retaken()
-    acting = Acting("quarantine retry", who, why, {} if ids is None else {"ids": list(ids)})
+    entry = quarantine.entry_of(inbox.database, ids, action="quarantine retry", who=who, why=why)
     async for portion in quarantine.sized_portions(inbox.database, ids):
-        total = total.plus(await _retake(inbox, await quarantine.load(inbox.database, portion), acting))
+        total = total.plus(await _retake(inbox, await quarantine.load(inbox.database, portion), entry))
     return total
 
 
@@ -101,7 +102,7 @@ async def _chosen(inbox: Inbox, ids: Sequence[int], *, everything: bool) -> Sequ
     return None if everything else ids
 
 
-async def _retake(inbox: Inbox, deliveries: Sequence[Quarantined], acting: Acting) -> Retaken:
+async def _retake(inbox: Inbox, deliveries: Sequence[Quarantined], entry: Entry) -> Retaken:
     """Takes some again, in the order in which they came, sharing a commit."""
     outcomes = await asyncio.gather(*(_store(inbox, one) for one in deliveries), return_exceptions=True)
     accepted, known, refused, trouble = list[int](), list[int](), list[Refusal](), list[BaseException]()
@@ -113,9 +114,10 @@ async def _retake(inbox: Inbox, deliveries: Sequence[Quarantined], acting: Actin
         else:
             (accepted if outcome else known).append(one.id)
     settle = partial(
-        quarantine.settle, database=inbox.database, understood=accepted + known, refused=refused, acting=acting
+        quarantine.settle, database=inbox.database, understood=accepted + known, refused=refused, entry=entry
     )
     await inbox.database.write(settle)
+    entry.committed()
     if trouble:
         raise trouble[0]
     return Retaken(len(accepted), len(known), len(refused))
