@@ -150,9 +150,15 @@ async def test_a_vacuum_makes_a_file_smaller_and_warns_of_what_it_locks(
     async with inboxes.opened(database.url) as inbox:
         await fill(inbox, *(deliveries.task_body("a", note="x" * 50_000) for _ in range(60)))
 
-    done = run("--older-than", "30d", "--yes", "--vacuum")
+    with commands.served(tmp_path, "--database-url", database.url) as served:
+        done = run("--older-than", "30d", "--yes", "--vacuum")
+        for body in (deliveries.task_body("a"), deliveries.task_body("b")):  # the receiver has not noticed
+            request = servers.request_bytes(body, servers.signed(body))
+            assert servers.exchange(served.url, request).json["status"] == "received"
+        assert served.stop() == 0
 
     assert done.returncode == 0
+    assert len(kept(database)) == 2
     if database.path is None:
         assert (done.stderr, "stay as large" in done.stdout) == ("", True)
     else:
