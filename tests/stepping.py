@@ -50,9 +50,13 @@ class Script:
     outcomes: dict[str, str] = field(default_factory=dict)
     calls: list[Call] = field(default_factory=list)
 
-    def play(self, handler: str, context: Context) -> None:
+    async def arrive(self, handler: str, context: Context) -> str:
+        """How the handler is to end; it may wait for that to be known."""
+        return self.outcomes.get(handler, "succeed")
+
+    def play(self, handler: str, context: Context, how: str) -> None:
         self.calls.append(Call(context.record_id, handler, context.attempt))
-        match self.outcomes.get(handler, "succeed"):
+        match how:
             case "fail":
                 raise ConnectionError("nobody there")
             case "later":
@@ -69,14 +73,15 @@ class Script:
 
     def _plain(self, name: str) -> Any:
         async def handle(event: Event, context: Context) -> None:
-            self.play(name, context)
+            self.play(name, context, await self.arrive(name, context))
 
         return handle
 
     def _money(self) -> Any:
         async def handle(event: Event, context: Context, session: AsyncSession) -> None:
+            how = await self.arrive("money", context)
             await session.execute(text("INSERT INTO effects VALUES (:id)"), {"id": context.record_id})
-            self.play("money", context)
+            self.play("money", context, how)
 
         return handle
 
