@@ -15,6 +15,7 @@ from morag_client.events.names import guide_event_type
 from morag_client.inbox.tables import ID_LENGTH, NAME_LENGTH
 from morag_client.wire.delivery import Delivery
 from morag_client.wire.fields import as_object
+from morag_client.wire.identity import placed_in_time
 from morag_client.wire.parsing import Reading
 
 _TEXT_LENGTH: Final = 8192
@@ -81,14 +82,15 @@ def event_row(arrival: Arrival, reading: Reading, *, task_key: bytes | None) -> 
     delivery, fields = arrival.delivery, reading.fields
     stated, name, dialect = fields.get, fields["name"], fields["dialect"]
     # By place, as the columns are listed above: naming them takes half as long again.
+    occurred_at = stated("occurred_at")
     return EventRow(
-        arrival.identity,
+        placed_in_time(arrival.identity, occurred_at),
         clean(stated("task_id"), ID_LENGTH),
         _event_type(name),
         clean(stated("step"), ID_LENGTH),
         clean(stated("status"), ID_LENGTH),
         stated("progress"),
-        stated("occurred_at"),
+        occurred_at,
         _stated_data(fields["raw"], dialect),
         clean(stated("error"), _TEXT_LENGTH),
         name[:NAME_LENGTH],

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+from datetime import datetime
 from typing import Final
 
 SIZE: Final = 16
 """Bytes of an identity, and of a task's key."""
+_LATEST: Final = 2**32 - 1
 
 
 def delivery_identity(*, tenant: str, body: bytes, claims: str = "", query: str | None) -> bytes:
@@ -16,6 +18,17 @@ def delivery_identity(*, tenant: str, body: bytes, claims: str = "", query: str 
     `?x=1` would pass as new. The path never counts.
     """
     return _hash(b"delivery", tenant, claims, "" if query is None else f"?{query}", body)
+
+
+def placed_in_time(identity: bytes, occurred_at: datetime | None) -> bytes:
+    """The identity under which an event is stored: the time that its body tells (4 bytes, seconds), then 12 of the hash.
+
+    What a retry repeats it still repeats. But what comes at about the same time now lies side by side in the index, so
+    that a database touches a few of its pages and not one for each row, however many rows there are. How a body's time
+    is read is thereby a part of its identity.
+    """
+    seconds = 0 if occurred_at is None else min(max(int(occurred_at.timestamp()), 0), _LATEST)
+    return seconds.to_bytes(4, "big") + identity[:12]
 
 
 def task_key(*, tenant: str, task_id: str | None, ref: str | None = None) -> bytes | None:

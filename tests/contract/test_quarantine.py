@@ -20,6 +20,7 @@ from morag_client.inbox.quarantining import QuarantineLimits, Quarantining
 from morag_client.inbox.queries import Queries
 from morag_client.inbox.rows import Arrival, now, quarantine_row
 from morag_client.receiver.quarantine import Retaken, retake
+from morag_client.receiver.understanding import understand
 from morag_client.wire.delivery import Delivery
 from morag_client.wire.identity import delivery_identity
 
@@ -100,7 +101,7 @@ async def test_what_is_understood_by_now_becomes_a_record_as_if_it_just_came(inb
     assert await notes(inbox) == [("quarantine retry", "anna", "upgraded", {}, 1)]
     # the same delivery once more is none
     again = arrival(started, tenant="acme", query="document_id=7")
-    assert not (await inbox.record(again, inboxes.row(started)._replace(identity=again.identity))).is_new
+    assert not (await inbox.record(again, understand(again)[0])).is_new
 
 
 async def test_what_still_is_not_understood_stays_and_says_why_by_now(inbox: Inbox) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import itertools
+from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given, strategies as st
 
-from morag_client.wire.identity import SIZE, delivery_identity, task_key
+from morag_client.wire.identity import SIZE, delivery_identity, placed_in_time, task_key
 
 BODY = b'{"a": 1}'
 
@@ -68,3 +69,36 @@ def test_task_keys_are_apart_by_tenant_and_kind() -> None:
     assert len(set(keys)) == len(keys)
     assert task_key(tenant="", task_id=None) is None
     assert task_key(tenant="", task_id="t", ref="r") == task_key(tenant="", task_id="t")
+
+
+HASH = bytes(range(16))
+
+
+def at(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)
+
+
+def test_what_happened_later_comes_later_and_what_happened_together_lies_together() -> None:
+    stored = [placed_in_time(bytes([byte]) * 16, at(seconds)) for seconds, byte in ((1, 9), (256, 8), (257, 1), (257, 3))]
+
+    assert stored == sorted(stored)
+    assert {len(identity) for identity in stored} == {16}
+    assert stored[2][:4] == stored[3][:4]
+
+
+def test_at_one_moment_the_hash_tells_them_apart() -> None:
+    moment = at(1_705_314_840.5)
+
+    assert placed_in_time(HASH, moment) == placed_in_time(HASH, moment)
+    assert placed_in_time(HASH, moment) != placed_in_time(HASH[:11] + b"x" + HASH[12:], moment)
+
+
+@pytest.mark.parametrize(
+    "moment", [None, at(-1), datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC), at(2**32)]
+)
+def test_every_time_has_a_place(moment: datetime | None) -> None:
+    stored = placed_in_time(HASH, moment)
+
+    assert len(stored) == 16
+    assert stored.endswith(HASH[:12])
+    assert stored[:4] in {b"\0\0\0\0", b"\xff\xff\xff\xff"}
