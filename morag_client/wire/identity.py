@@ -21,7 +21,7 @@ def delivery_identity(*, tenant: str, body: bytes, claims: str = "", query: str 
 
 
 def placed_in_time(identity: bytes, occurred_at: datetime | None) -> bytes:
-    """The identity under which an event is stored: the time that its body tells (4 bytes, seconds), then 12 of the hash.
+    """The identity of a record: the time that its body tells (4 bytes, seconds), then 12 of the hash.
 
     What a retry repeats it still repeats. But what comes at about the same time now lies side by side in the index, so
     that a database touches a few of its pages and not one for each row, however many rows there are. How a body's time

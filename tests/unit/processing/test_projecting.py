@@ -81,7 +81,7 @@ def test_of_a_grant_the_last_state_is_kept_whatever_the_order() -> None:
 def test_a_record_without_a_task_leaves_no_state() -> None:
     kept = Projecting()
 
-    kept.keep([Grant(LANE, 1, [Granted(1, None, False, None)]), Grant(LANE, 1, [])])  # noqa: FBT003
+    kept.keep([Grant(LANE, 1, [Granted(1, None, False, None)]), Grant(LANE, 1, [])])
 
     assert kept.known([LANE]) == {}
 

@@ -79,7 +79,8 @@ def at(seconds: float) -> datetime:
 
 
 def test_what_happened_later_comes_later_and_what_happened_together_lies_together() -> None:
-    stored = [placed_in_time(bytes([byte]) * 16, at(seconds)) for seconds, byte in ((1, 9), (256, 8), (257, 1), (257, 3))]
+    given = ((1, 9), (256, 8), (257, 1), (257, 3))
+    stored = [placed_in_time(bytes([byte]) * 16, at(seconds)) for seconds, byte in given]
 
     assert stored == sorted(stored)
     assert {len(identity) for identity in stored} == {16}
