@@ -6,8 +6,9 @@ A driver sends what `deliver` yields and tells it what came back; it needs no ot
 from __future__ import annotations
 
 import json
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Final, Literal
 
 from morag_client.events.types import Dialect
 from morag_client.testing.senders import Sender
@@ -26,12 +27,31 @@ class Message:
     headers: Mapping[str, str] = field(repr=False)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Transit:
+    """What befalls an attempt's bytes on their way.
+
+    `body` arrives in the place of the message's, its Content-Length fitting; `cut_at` is the length in bytes at which
+    the connection ends, in mid-body; the body takes `body_seconds`; the connection is reset once the answer has begun,
+    or `early`, as soon as the request is out.
+    """
+
+    body: bytes | None = field(default=None, repr=False)
+    cut_at: int | None = None
+    body_seconds: float = 0.0
+    reset: Literal["answered", "early"] | None = None
+
+
+AS_USUAL: Final = Transit()
+
+
 @dataclass(frozen=True, slots=True)
 class Attempt:
     """Tells the driver: post the message, give up after `timeout_seconds`, and send back an Answer."""
 
     message: Message
     timeout_seconds: float
+    transit: Transit = AS_USUAL
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,10 +109,14 @@ def compose(
     return Message(words.event, words.dialect, url, body, headers)
 
 
-def deliver(message: Message, *, sender: Sender) -> Delivering:
-    """Attempts and pauses until the receiver accepts the message or the sender gives up."""
+def deliver(message: Message, *, sender: Sender, transits: Sequence[Transit] = ()) -> Delivering:
+    """Attempts and pauses until the receiver accepts the message or the sender gives up.
+
+    `transits` are those of the first attempts; whatever comes after them arrives as it was sent.
+    """
     for attempt in range(1, sender.attempts + 1):
-        answer = yield Attempt(message, sender.timeout_seconds)
+        transit = transits[attempt - 1] if attempt <= len(transits) else AS_USUAL
+        answer = yield Attempt(message, sender.timeout_seconds, transit)
         if answer is None:
             break
         result = _result(message, answer, attempts=attempt, ok=answer.status_code in sender.accepts)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
+import math
+import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Self
 from uuid import uuid4
@@ -16,15 +18,21 @@ from morag_client.errors import ConfigurationError
 from morag_client.events.types import Dialect
 from morag_client.testing import calls
 from morag_client.testing.calls import Call
-from morag_client.testing.delivering import DeliveryResult, compose, deliver
+from morag_client.testing.carrying import Line
+from morag_client.testing.composing import Composer, Moments
+from morag_client.testing.delivering import DeliveryResult, deliver
+from morag_client.testing.faults.plan import FaultPlan
+from morag_client.testing.load.recording import Recording
+from morag_client.testing.load.report import LoadReport
+from morag_client.testing.load.running import Load
 from morag_client.testing.moments import Moment
 from morag_client.testing.pipeline.document import Document
 from morag_client.testing.pipeline.running import Plan, run
 from morag_client.testing.pipeline.steps import Work
 from morag_client.testing.posting import OnRetry, Poster
 from morag_client.testing.sample import sample_document
-from morag_client.testing.senders import Manners, sender_of
-from morag_client.testing.wording import failing_step, say
+from morag_client.testing.senders import Manners
+from morag_client.testing.wording import failing_step
 from morag_client.wire.signature import Secret, secret_keys
 
 P = ParamSpec("P")
@@ -68,11 +76,14 @@ class Emitter:
         if bearer_token is not None:
             require_token(bearer_token, name="bearer token")
         self._webhook_url = None if webhook_url is None else _checked(webhook_url)
-        self._secret, self._bearer_token, self._dialect = secret, bearer_token, dialect
-        self._manners = Manners(timeout_seconds=timeout_seconds, max_retries=max_retries, retry_delay=retry_delay)
-        self._manners.check()
+        manners = Manners(timeout_seconds=timeout_seconds, max_retries=max_retries, retry_delay=retry_delay)
+        manners.check()
+        self._dialect = dialect
+        self._composer = Composer(dialect=dialect, manners=manners, secret=secret, bearer_token=bearer_token)
         self._on_delivery, self._on_retry = on_delivery, on_retry
         self._poster = Poster()
+        self._lines: set[Line] = set()
+        self._is_closed = threading.Event()
 
     send_task_started = _sends(calls.task_started)
     send_task_progress = _sends(calls.task_progress)
@@ -92,20 +103,58 @@ class Emitter:
         metadata: Mapping[str, Any] | None = None,
         fail_at: str | None = None,
         progress_events: bool = False,
+        faults: FaultPlan | None = None,
     ) -> list[DeliveryResult]:
         """Processes a document (the sample, if none is given) and sends everything that the dialect says about it.
 
         That is the guide's 14 events, with `progress_events` 17. With `fail_at`, the failure of that step and of the
-        task; in r3's dialects a stage's name is understood too. A delivery that fails does not stop the rest.
+        task; in r3's dialects a stage's name is understood too. A delivery that fails does not stop the rest. With
+        `faults` all of these happen on the way; the results are of what was sent.
         """
-        step = None if fail_at is None else failing_step(fail_at, dialect=self._dialect)
         url = self._url(webhook_url)
-        said = dict(metadata or {}) if document_id is None else {**(metadata or {}), "document_id": document_id}
-        submitted = as_submitted(document or sample_document(), webhook_url=url, metadata=said)
-        work = Work(submitted, task_id or str(uuid4()))
-        plan = Plan(fail_at=step, progress_events=progress_events)
-        results = [self.tell(moment, webhook_url=url) for moment in run(work, clock=time.perf_counter, plan=plan)]
-        return [result for result in results if result is not None]
+        moments = self._pipeline(url, document, document_id, metadata, fail_at, progress_events=progress_events)
+        return self.tell_all(moments, task_id or str(uuid4()), webhook_url=url, faults=faults)
+
+    def run_load(
+        self,
+        *,
+        tasks: int,
+        concurrency: int = 64,
+        rate: float | None = None,
+        webhook_url: str | None = None,
+        document: Document | None = None,
+        document_id: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        fail_at: str | None = None,
+        progress_events: bool = False,
+        faults: FaultPlan | None = None,
+        report: LoadReport | None = None,
+        on_task: Callable[[], None] | None = None,
+    ) -> LoadReport:
+        """Sends the webhooks of many tasks, `concurrency` of them at a time, and reports how that went.
+
+        At most `rate` deliveries a second start; without it, as many as are answered. The document is processed once;
+        ids and times are each task's own. `on_task` hears of each task that is through. A `report` that is given can be
+        read while it runs, or after Ctrl-C. To be called outside of an event loop.
+        """
+        for name, number in (("tasks", tasks), ("concurrency", concurrency), ("rate", rate)):
+            if number is not None and not 0 < number < math.inf:
+                raise ConfigurationError(f"{name}={number}: it must be above 0")
+        report = LoadReport() if report is None else report
+        url, first = self._url(webhook_url), str(uuid4())
+        moments = self._pipeline(url, document, document_id, metadata, fail_at, progress_events=progress_events)
+        source = self._composer.source(Recording(moments(first), task_id=first).moments, url=url)
+        plan = faults or FaultPlan()
+        load = Load(
+            (plan.ship(source, str(uuid4()), number=number) for number in range(tasks)),
+            report=report,
+            rate=rate,
+            on_delivery=self._tell_result,
+            on_retry=self._on_retry,
+            on_task=on_task,
+        )
+        asyncio.run(load.run(concurrency=min(concurrency, tasks)))
+        return report
 
     def carry_out(self, call: Call) -> bool:
         """Tells what a call says. Raises ConfigurationError where the emitter's dialect has no words for it."""
@@ -116,20 +165,43 @@ class Emitter:
 
     def tell(self, moment: Moment, *, webhook_url: str | None = None) -> DeliveryResult | None:
         """Delivers what the dialect says of a moment; None where it says nothing."""
-        url = self._url(webhook_url)
-        words = say(moment, dialect=self._dialect, now=datetime.now(UTC))
-        if words is None:
+        shipment = self._composer.shipment(moment, url=self._url(webhook_url))
+        if shipment is None:
             return None
-        sender = sender_of(words.dialect, as_guide=self._dialect is None, manners=self._manners)
-        message = compose(words, url=url, sender=sender, secret=self._secret, bearer_token=self._bearer_token)
-        result = self._poster.drive(deliver(message, sender=sender), on_retry=self._on_retry)
-        if self._on_delivery is not None:
-            self._on_delivery(result)
+        result = self._poster.drive(deliver(shipment.message, sender=shipment.sender), on_retry=self._on_retry)
+        self._tell_result(result)
         return result
+
+    def tell_all(
+        self,
+        moments: Moments,
+        task_id: str,
+        *,
+        webhook_url: str | None = None,
+        faults: FaultPlan | None = None,
+        number: int = 0,
+    ) -> list[DeliveryResult]:
+        """Delivers what the dialect says of a task's moments, with faults on the way, as they are for task `number`."""
+        if faults is None:
+            results = [self.tell(moment, webhook_url=webhook_url) for moment in moments(task_id)]
+            return [result for result in results if result is not None]
+        source = self._composer.source(moments, url=self._url(webhook_url))
+        shipments = faults.ship(source, task_id, number=number)
+        with Line(on_retry=self._on_retry) as line:
+            self._lines.add(line)
+            try:
+                if self._is_closed.is_set():
+                    line.give_up()
+                return line.carry(shipments, tell=self._tell_result)
+            finally:
+                self._lines.discard(line)
 
     def close(self) -> None:
         """Closes the connections and gives up what still waits for a retry."""
+        self._is_closed.set()
         self._poster.close()
+        for line in tuple(self._lines):
+            line.give_up()
 
     def __enter__(self) -> Self:
         return self
@@ -138,6 +210,26 @@ class Emitter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _pipeline(
+        self,
+        url: str,
+        document: Document | None,
+        document_id: str | None,
+        metadata: Mapping[str, Any] | None,
+        fail_at: str | None,
+        *,
+        progress_events: bool,
+    ) -> Moments:
+        step = None if fail_at is None else failing_step(fail_at, dialect=self._dialect)
+        said = dict(metadata or {}) if document_id is None else {**(metadata or {}), "document_id": document_id}
+        submitted = as_submitted(document or sample_document(), webhook_url=url, metadata=said)
+        plan = Plan(fail_at=step, progress_events=progress_events)
+        return lambda task_id: run(Work(submitted, task_id), clock=time.perf_counter, plan=plan)
+
+    def _tell_result(self, result: DeliveryResult) -> None:
+        if self._on_delivery is not None:
+            self._on_delivery(result)
 
     def _url(self, stated: str | None) -> str:
         if stated is not None:

@@ -1,0 +1,1 @@
+"""Many tasks at once, to see what a receiver takes."""
