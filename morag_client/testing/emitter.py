@@ -145,6 +145,7 @@ class Emitter:
         moments = self._pipeline(url, document, document_id, metadata, fail_at, progress_events=progress_events)
         source = self._composer.source(Recording(moments(first), task_id=first).moments, url=url)
         plan = faults or FaultPlan()
+        self.check_faults(plan)
         load = Load(
             (plan.ship(source, str(uuid4()), number=number) for number in range(tasks)),
             report=report,
@@ -185,6 +186,7 @@ class Emitter:
         if faults is None:
             results = [self.tell(moment, webhook_url=webhook_url) for moment in moments(task_id)]
             return [result for result in results if result is not None]
+        self.check_faults(faults)
         source = self._composer.source(moments, url=self._url(webhook_url))
         shipments = faults.ship(source, task_id, number=number)
         with Line(on_retry=self._on_retry) as line:
@@ -195,6 +197,10 @@ class Emitter:
                 return line.carry(shipments, tell=self._tell_result)
             finally:
                 self._lines.discard(line)
+
+    def check_faults(self, faults: FaultPlan) -> None:
+        """Raises ConfigurationError where one would strike nothing that is sent here."""
+        faults.check(is_signed=self._composer.secret is not None)
 
     def close(self) -> None:
         """Closes the connections and gives up what still waits for a retry."""

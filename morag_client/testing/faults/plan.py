@@ -45,11 +45,14 @@ class FaultPlan:
                 faults.append(parse_fault(word))
         return cls(*faults, seed=seed)
 
-    def ship(self, source: Source, task_id: str, *, number: int = 0) -> Iterator[Shipment]:
-        """A pipeline's shipments with all of this in it, the `number`-th of several with dice of its own.
+    def check(self, *, is_signed: bool) -> None:
+        """Raises ConfigurationError where a fault would strike nothing."""
+        for fault in self.faults:
+            if getattr(fault, "needs_signature", False) and not is_signed:
+                raise ConfigurationError(f"{write_fault(fault)}: nothing is signed here anyway; give a secret too")
 
-        Raises ConfigurationError where a fault finds nothing that it could strike.
-        """
+    def ship(self, source: Source, task_id: str, *, number: int = 0) -> Iterator[Shipment]:
+        """A pipeline's shipments with all of this in it, the `number`-th of several with dice of its own."""
         for place, fault in enumerate(self.faults):
             # Dice for each fault: one more at the end of a plan leaves those before it as they were.
             source = fault.strike(source, Random(f"{self.seed}/{number}/{place}"))  # noqa: S311  # no secret is made

@@ -39,7 +39,10 @@ Source = Callable[[str], Iterator[Shipment]]
 
 
 class Fault(Protocol):
-    """One thing that goes wrong. It is a frozen dataclass: its fields are the options that spell it."""
+    """One thing that goes wrong. It is a frozen dataclass: its fields are the options that spell it.
+
+    One that says `needs_signature` would strike nothing where nothing is signed.
+    """
 
     def strike(self, source: Source, dice: Random) -> Source:
         """The same pipeline with this fault in it."""

@@ -8,9 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from random import Random
-from typing import Final, Literal
+from typing import ClassVar, Final, Literal
 
-from morag_client.errors import ConfigurationError
 from morag_client.testing.delivering import Transit
 from morag_client.testing.faults.choosing import Striking, require_number
 from morag_client.testing.faults.shipment import Shipment
@@ -26,8 +25,10 @@ _NO_JSON: Final = b"\x00"
 class WrongSignature(Striking):
     """The sender signs with another secret."""
 
+    needs_signature: ClassVar[bool] = True
+
     def struck(self, shipment: Shipment, dice: Random) -> Iterator[Shipment]:  # noqa: ARG002
-        message = _signed(shipment, "wrong-signature").message
+        message = shipment.message
         headers = {**message.headers, HEADER: sign(message.body, _ANOTHER_SECRET)}
         yield replace(shipment, message=replace(message, headers=headers))
 
@@ -36,8 +37,10 @@ class WrongSignature(Striking):
 class MissingSignature(Striking):
     """The sender does not sign."""
 
+    needs_signature: ClassVar[bool] = True
+
     def struck(self, shipment: Shipment, dice: Random) -> Iterator[Shipment]:  # noqa: ARG002
-        message = _signed(shipment, "missing-signature").message
+        message = shipment.message
         headers = {name: value for name, value in message.headers.items() if name != HEADER}
         yield replace(shipment, message=replace(message, headers=headers))
 
@@ -123,12 +126,6 @@ class Reset(InTransit):
     def struck(self, shipment: Shipment, dice: Random) -> Iterator[Shipment]:  # noqa: ARG002
         how: Literal["answered", "early"] = "early" if self.early else "answered"
         yield shipment.suffering(lambda transit: replace(transit, reset=how), attempts=self.attempts)
-
-
-def _signed(shipment: Shipment, fault: str) -> Shipment:
-    if HEADER not in shipment.message.headers:
-        raise ConfigurationError(f"{fault}: nothing is signed here that could be; give a secret")
-    return shipment
 
 
 def _resigned(shipment: Shipment, body: bytes) -> Shipment:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import threading
 import time
 from collections import deque
+from collections.abc import Iterator
 from types import TracebackType
 from typing import Any, Final, Self
 from uuid import uuid4
@@ -14,8 +16,10 @@ from morag_client.errors import ConfigurationError
 from morag_client.events.types import Dialect
 from morag_client.testing.delivering import DeliveryResult
 from morag_client.testing.emitter import Emitter, as_submitted
+from morag_client.testing.faults.plan import FaultPlan
 from morag_client.testing.mock.routes import mock_app
 from morag_client.testing.mock.tasks import Tasks
+from morag_client.testing.moments import Moment
 from morag_client.testing.pipeline.document import Document
 from morag_client.testing.pipeline.durations import realistic_seconds, realistic_total
 from morag_client.testing.pipeline.running import run
@@ -33,8 +37,8 @@ class MockMorag:
 
     It really processes text documents; other formats fail as MoRAG's do. `speed` 0 is at once, 1 takes as long as a
     real server would, 0.5 half of that. Webhooks go out as an `Emitter` with the same arguments sends them, signed
-    with `webhook_secret`. `app` is the ASGI app, `deliveries` what became of the latest webhooks.
-    Raises ConfigurationError for what cannot work, such as a port in use.
+    with `webhook_secret`; these `faults` happen to them. `app` is the ASGI app, `deliveries` what became of the latest
+    webhooks. Raises ConfigurationError for what cannot work, such as a port in use.
     """
 
     def __init__(
@@ -51,6 +55,7 @@ class MockMorag:
         timeout_seconds: float | None = None,
         max_retries: int | None = None,
         retry_delay: float | None = None,
+        faults: FaultPlan | None = None,
     ) -> None:
         if importlib.util.find_spec("python_multipart") is None:
             raise ConfigurationError("the mock server needs python-multipart: pip install 'morag-client[mock]'")
@@ -67,6 +72,9 @@ class MockMorag:
             retry_delay=retry_delay,
             on_delivery=self.deliveries.append,
         )
+        if faults is not None:
+            self._emitter.check_faults(faults)
+        self._faults = faults
         self._tasks = Tasks()
         self._threads: dict[str, threading.Thread] = {}
         self._stopping = threading.Event()
@@ -107,10 +115,12 @@ class MockMorag:
 
     def _submit(self, document: Document, webhook_url: str | None) -> dict[str, Any]:
         work = Work(as_submitted(document, webhook_url=webhook_url, metadata={}), str(uuid4()))
-        expected = self._speed * realistic_total(size_bytes=len(document.content))
-        self._tasks.add(work.task_id, expected_seconds=expected, artefacts=work.artefacts)
+        expected = self._add(work)
         thread = threading.Thread(
-            target=self._run, args=(work, webhook_url), name=f"mock task {work.task_id}", daemon=True
+            target=self._run,
+            args=(work, webhook_url, len(self._threads)),
+            name=f"mock task {work.task_id}",
+            daemon=True,
         )
         self._threads[work.task_id] = thread
         thread.start()
@@ -121,13 +131,29 @@ class MockMorag:
             "estimated_time": round(expected),
         }
 
-    def _run(self, work: Work, webhook_url: str | None) -> None:
+    def _add(self, work: Work) -> float:
+        """Makes the task known; how many seconds it will take."""
+        expected = self._speed * realistic_total(size_bytes=len(work.document.content))
+        self._tasks.add(work.task_id, expected_seconds=expected, artefacts=work.artefacts)
+        return expected
+
+    def _run(self, work: Work, webhook_url: str | None, number: int) -> None:
+        if webhook_url is None:
+            deque(self._moments(work, work.task_id), maxlen=0)
+            return
+        moments = functools.partial(self._moments, work)
+        self._emitter.tell_all(moments, work.task_id, webhook_url=webhook_url, faults=self._faults, number=number)
+
+    def _moments(self, work: Work, task_id: str) -> Iterator[Moment]:
+        """What happens to the work, or to a twin of it, in the time that it takes."""
+        if task_id != work.task_id:
+            work = Work(work.document, task_id)
+            self._add(work)
         size = len(work.document.content)
         for moment in run(work, clock=time.perf_counter):
             if self._stopping.is_set():
                 return
             self._tasks.take(moment)
-            if webhook_url is not None:
-                self._emitter.tell(moment, webhook_url=webhook_url)
+            yield moment
             if moment.step is not None and moment.status == "started":
                 self._stopping.wait(self._speed * realistic_seconds(moment.step, size_bytes=size))
