@@ -6,7 +6,6 @@ import hmac
 import json
 import mimetypes
 from collections.abc import Callable
-from pathlib import PurePath
 from typing import Any, Final
 
 from starlette.applications import Starlette
@@ -21,6 +20,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from morag_client.api.transport import require_url
 from morag_client.errors import ConfigurationError
 from morag_client.testing.mock.tasks import Tasks
+from morag_client.testing.mock.uploads import MAX_UPLOAD_BYTES, bounded_form, content_of
 from morag_client.testing.pipeline.document import Document
 
 SOURCE_TYPES: Final = ("document", "audio", "video", "image", "web", "youtube")
@@ -28,9 +28,9 @@ SOURCE_TYPES: Final = ("document", "audio", "video", "image", "web", "youtube")
 Submit = Callable[[Document, str | None], dict[str, Any]]
 
 
-def mock_app(*, tasks: Tasks, submit: Submit, api_key: str) -> Starlette:
+def mock_app(*, tasks: Tasks, submit: Submit, api_key: str, max_upload_bytes: int = MAX_UPLOAD_BYTES) -> Starlette:
     """The app. `submit` starts a task for a document and a webhook URL, and returns what MoRAG answers."""
-    endpoints = _Endpoints(tasks, submit)
+    endpoints = _Endpoints(tasks, submit, max_upload_bytes)
     return Starlette(
         routes=[
             Route("/api/v1/ingest/file", endpoints.ingest_file, methods=["POST"]),
@@ -65,20 +65,21 @@ class _RequireKey:
 
 
 class _Endpoints:
-    def __init__(self, tasks: Tasks, submit: Submit) -> None:
+    def __init__(self, tasks: Tasks, submit: Submit, max_upload_bytes: int) -> None:
         self._tasks = tasks
         self._submit = submit
+        self._max_upload_bytes = max_upload_bytes
 
     async def ingest_file(self, request: Request) -> Response:
-        async with request.form() as form:
+        async with bounded_form(request, max_upload_bytes=self._max_upload_bytes) as form:
             upload = form.get("file")
             if not isinstance(upload, UploadFile):
                 return _invalid("file", "missing", "Field required")
             source_type = str(form.get("source_type") or "document")
             if source_type not in SOURCE_TYPES:
                 return _invalid("source_type", "enum", f"Input should be one of {', '.join(SOURCE_TYPES)}")
-            filename = PurePath(upload.filename or "upload").name
-            document = Document(filename, await upload.read(), source_type, _metadata(form))
+            filename, content = await content_of(upload, max_upload_bytes=self._max_upload_bytes)
+            document = Document(filename, content, source_type, _metadata(form))
             return JSONResponse(self._submit(document, _webhook_url(form)))
 
     async def status(self, request: Request) -> Response:

@@ -1,11 +1,11 @@
-"""A text cut into chunks: whole paragraphs where they fit, sentences where they do not."""
+"""A text cut into chunks: whole paragraphs where they fit, sentences or table rows where they do not."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Final
 
-from morag_client.testing.pipeline.prose import paragraphs, split_sentences
+from morag_client.testing.pipeline.prose import is_table, paragraphs, split_sentences
 
 STRATEGY: Final = "paragraph"
 CHUNK_CHARACTERS: Final = 600
@@ -32,9 +32,11 @@ def _pieces(paragraph: str, size: int) -> Iterator[str]:
         yield paragraph
         return
     piece = ""
-    for sentence in split_sentences(paragraph):
+    # A table is cut between its rows.
+    between, parts = ("\n", paragraph.split("\n")) if is_table(paragraph) else (" ", split_sentences(paragraph))
+    for sentence in parts:
         if len(piece) + 1 + len(sentence) <= size:
-            piece = f"{piece} {sentence}".lstrip()
+            piece = f"{piece}{between}{sentence}".lstrip()
             continue
         if piece:
             yield piece

@@ -9,7 +9,10 @@ from typing import Final
 _FENCED = re.compile(r"^(```|~~~).*?^\1[^\n]*$", re.DOTALL | re.MULTILINE)
 _LINK = re.compile(r"!?\[([^\[\]\n]*)\]\([^()\n]*\)")
 _LINE_MARK = re.compile(r"^[ \t]*(?:#{1,6}[ \t]+|>[ \t]?|[-*+][ \t]+|\d{1,3}[.)][ \t]+)", re.MULTILINE)
-_EMPHASIS = re.compile(r"[*`~]+|(?<!\w)_+|_+(?!\w)")
+_EMPHASIS = re.compile(r"(?<!\\)[*`~]+|(?<!\w)_+|_+(?!\w)")
+_ESCAPED = re.compile(r"\\([!-/:-@\[-`{-~])")
+_TABLE_RULE = re.compile(r"[|\s:-]+")
+_CELLS_END = re.compile(r"(?<!\\)\|")
 _HEADING = re.compile(r"^#{1,6}[ \t]+(.+)$", re.MULTILINE)
 _SENTENCE_END = re.compile(r"(?<=[.!?…])[\"')\]»”]*\s+(?=[^a-z\s])")
 _WORD = re.compile(r"[^\W\d_][\w'\N{RIGHT SINGLE QUOTATION MARK}-]*")
@@ -48,6 +51,11 @@ def paragraphs(markdown: str) -> list[str]:
     return [block.strip("\n") for block in re.split(r"\n[ \t]*\n", markdown) if block.strip()]
 
 
+def is_table(block: str) -> bool:
+    """Whether a block is made of table rows."""
+    return block.startswith("| ") and "\n" in block
+
+
 def sentences(markdown: str) -> list[str]:
     """The sentences of the running text: no headings, no code."""
     return list(_sentences(_HEADING.sub("", _FENCED.sub("", markdown))))
@@ -65,11 +73,20 @@ def words(text: str) -> list[str]:
 
 def _sentences(markdown: str) -> Iterator[str]:
     for block in paragraphs(markdown):
-        for sentence in split_sentences(_unmarked(block)):
+        stated = _rows(block) if is_table(block) else split_sentences(_unmarked(block))
+        for sentence in stated:
             flat = " ".join(sentence.split())
             if flat:
                 yield flat
 
 
+def _rows(table: str) -> Iterator[str]:
+    """A row says its cells, one after the other."""
+    for line in table.split("\n"):
+        if not _TABLE_RULE.fullmatch(line):
+            cells = (" ".join(_unmarked(cell).split()) for cell in _CELLS_END.split(line))
+            yield ", ".join(cell for cell in cells if cell)
+
+
 def _unmarked(markdown: str) -> str:
-    return _EMPHASIS.sub("", _LINE_MARK.sub("", _LINK.sub(r"\1", markdown)))
+    return _ESCAPED.sub(r"\1", _EMPHASIS.sub("", _LINE_MARK.sub("", _LINK.sub(r"\1", markdown))))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -17,6 +18,8 @@ _STEP_ENDS_AT: Final = dict(zip(STEPS, (25.0, 40.0, 70.0, 80.0, 90.0, 100.0), st
 _MILESTONES: Final = (25.0, 50.0, 75.0)
 # The guide's example of a failure: 10 % into a step that takes the first 25 %.
 _FAILS_AFTER: Final = 0.4
+
+logger = logging.getLogger("morag_client.testing")
 
 Clock = Callable[[], float]
 
@@ -70,9 +73,19 @@ class _Run:
         if step == self.plan.fail_at:
             raise StepFailure(f"{step} was told to fail", error_code="SIMULATED_FAILURE")
         yield from self._milestones(step, lambda milestone: begins < milestone < ends)
-        data = PERFORM[step](self.work, task_elapsed if step == "ingestion" else elapsed)
+        data = self._perform(step, task_elapsed if step == "ingestion" else elapsed)
         yield self._moment(f"{step}.completed", step=step, progress=ends, data=data, seconds=elapsed())
         yield from self._milestones(step, lambda milestone: milestone == ends)
+
+    def _perform(self, step: str, elapsed: Clock) -> dict[str, Any]:
+        try:
+            return PERFORM[step](self.work, elapsed)
+        except StepFailure:
+            raise
+        except Exception as error:
+            # Ours to mend; whoever waits for the task hears of its end all the same, as MoRAG's callers do.
+            logger.exception("%s failed for %r", step, self.work.document.filename)
+            raise StepFailure(f"{step} failed: {type(error).__name__}", error_code="INTERNAL_ERROR") from error
 
     def _failed(self, step: str, progress: float, failure: StepFailure, elapsed: Clock) -> Iterator[Moment]:
         yield self._moment(f"{step}.failed", step=step, progress=progress, error=str(failure), data=failure.details)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import mimetypes
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from types import MappingProxyType
@@ -11,7 +10,9 @@ from typing import Any, Final
 
 from morag_client.testing.pipeline.analysis import language_of, summary_of, title_of, topics_of
 from morag_client.testing.pipeline.chunks import STRATEGY, chunk
-from morag_client.testing.pipeline.document import Document, front_matter, page_count, to_markdown
+from morag_client.testing.pipeline.document import Document
+from morag_client.testing.pipeline.formats import convert as to_markdown, media_type
+from morag_client.testing.pipeline.formats.converted import Stated
 from morag_client.testing.pipeline.graph import Graph, extract_graph
 
 Elapsed = Callable[[], float]
@@ -26,6 +27,7 @@ class Work:
     task_id: str
     markdown: str = ""
     text: str = ""
+    stated: Stated = field(default_factory=Stated)
     language: str = "unknown"
     chunks: list[str] = field(default_factory=list)
     graph: Graph = field(default_factory=lambda: Graph((), (), ()))
@@ -38,16 +40,16 @@ class Work:
 
 
 def convert(work: Work, elapsed: Elapsed) -> dict[str, Any]:
-    """Markdown conversion. Raises StepFailure for what is no text."""
-    work.markdown = to_markdown(work.document)
-    _, work.text = front_matter(work.markdown)
+    """Markdown conversion. Raises StepFailure for what cannot be converted."""
+    converted = to_markdown(work.document)
+    work.markdown, work.text, work.stated = converted.markdown, converted.text or "", converted.stated
     return {
         "markdown_file_url": work.keep("markdown.md", work.markdown),
         "conversion_metadata": {
             "original_format": work.document.format,
             "file_size_bytes": len(work.document.content),
             "content_length": len(work.markdown),
-            "page_count": page_count(work.markdown),
+            "page_count": work.stated.pages,
             "conversion_time_seconds": elapsed(),
         },
     }
@@ -55,18 +57,22 @@ def convert(work: Work, elapsed: Elapsed) -> dict[str, Any]:
 
 def extract_metadata(work: Work, _elapsed: Elapsed) -> dict[str, Any]:
     """Metadata extraction: what the document says of itself, and what can be told from it."""
-    stated, text = front_matter(work.markdown)
-    work.language = stated.get("language") or language_of(text)
+    stated = work.stated
+    work.language = stated.language or language_of(work.text)
     metadata = {
-        "title": stated.get("title") or title_of(text, filename=work.document.filename),
-        "author": stated.get("author"),
-        "creation_date": stated.get("date"),
-        "format": _media_type(work.document),
+        "title": stated.title or title_of(work.text, filename=work.document.filename),
+        "author": stated.author,
+        "creation_date": stated.created,
+        "format": media_type(work.document),
         "language": work.language,
-        "page_count": page_count(work.markdown),
+        "page_count": stated.pages,
         "file_size_bytes": len(work.document.content),
     }
-    return {"metadata_file_url": work.keep("metadata.json", _json(metadata)), "metadata": metadata}
+    return {
+        "metadata_file_url": work.keep("metadata.json", _json(metadata)),
+        "metadata": metadata,
+        "file_properties": {"filename": work.document.filename, "modification_date": stated.modified},
+    }
 
 
 def analyse(work: Work, elapsed: Elapsed) -> dict[str, Any]:
@@ -147,12 +153,6 @@ PERFORM: Final[Mapping[str, Callable[[Work, Elapsed], dict[str, Any]]]] = Mappin
 
 def _collection(work: Work) -> str:
     return str(work.document.metadata.get("collection_name") or f"documents_{work.language}")
-
-
-def _media_type(document: Document) -> str:
-    if document.format in {"md", "markdown"}:
-        return "text/markdown"
-    return mimetypes.guess_type(document.filename)[0] or "text/plain"
 
 
 def _json(content: object) -> str:

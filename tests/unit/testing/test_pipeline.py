@@ -12,8 +12,10 @@ from hypothesis import given, settings, strategies as st
 from morag_client.testing.moments import Moment
 from morag_client.testing.pipeline.analysis import language_of, summary_of, title_of, topics_of
 from morag_client.testing.pipeline.chunks import chunk
-from morag_client.testing.pipeline.document import Document, front_matter, page_count
+from morag_client.testing.pipeline.document import Document
 from morag_client.testing.pipeline.durations import realistic_seconds, realistic_total
+from morag_client.testing.pipeline.formats import page_count
+from morag_client.testing.pipeline.formats.plain import front_matter
 from morag_client.testing.pipeline.graph import extract_graph
 from morag_client.testing.pipeline.running import Plan, run
 from morag_client.testing.pipeline.steps import Work
@@ -90,7 +92,7 @@ def test_the_sample_says_who_wrote_it() -> None:
     assert metadata["file_size_bytes"] == len(sample_document().content)
 
 
-@pytest.mark.parametrize("name", ["report.pdf", "clip.mp4", "README", "archive.tar.gz"])
+@pytest.mark.parametrize("name", ["report.pptx", "clip.mp4", "README", "archive.tar.gz"])
 def test_what_is_no_text_is_an_unsupported_format(name: str) -> None:
     moments, _ = worked(Document(name, b"\x00\x01binary"))
 
@@ -238,7 +240,8 @@ def test_front_matter_is_no_text() -> None:
 def test_pages() -> None:
     assert page_count("one page") == 1
     assert page_count("x" * 3001) == 2
-    assert page_count("one\ftwo\fthree\n") == 3
+    moments, _ = worked(Document("paged.txt", b"one\ftwo\fthree\n"))
+    assert data_of(moments, "metadata_extraction.completed")["metadata"]["page_count"] == 3
 
 
 def test_headings_open_chunks() -> None:
