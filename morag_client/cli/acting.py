@@ -50,14 +50,14 @@ def counted(number: int, one: str, several: str | None = None) -> str:
 
 
 @contextlib.contextmanager
-def progress_bar(what: str, *, total: int) -> Iterator[Callable[[int], None]]:
-    """A bar on stderr, where that is a terminal and there is much to do; tell it how many more are done."""
+def progress_bar(what: str, *, total: int, least: int = _LONG) -> Iterator[Callable[[int], None]]:
+    """A bar on stderr, where that is a terminal and there is much to do (`least`); tell it how many more are done."""
     from rich.console import Console  # noqa: PLC0415  # the CLI's help needs none of it
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn  # noqa: PLC0415
 
     console = Console(stderr=True)
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    is_shown = console.is_terminal and total >= _LONG
+    is_shown = console.is_terminal and total >= least
     with Progress(*columns, console=console, transient=True, disable=not is_shown) as progress:
         bar = progress.add_task(what, total=total)
         yield lambda number: progress.advance(bar, number)

@@ -9,6 +9,9 @@ from uuid import uuid4
 
 import typer
 
+from morag_client.cli.loading import load_and_report
+from morag_client.errors import ConfigurationError
+
 if TYPE_CHECKING:
     from morag_client.testing import DeliveryResult
 
@@ -61,16 +64,40 @@ def emit(
     timeout: Annotated[
         float | None, typer.Option(help="Seconds for an answer. Default: WEBHOOK_TIMEOUT, else as MoRAG.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line, for machines.")] = False,
+    fault: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FAULT", help="What goes wrong: duplicate:times=3, 'drop:events=*.started', ...; more than once."
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Decides what the faults leave to chance.")] = 0,
+    tasks: Annotated[
+        int, typer.Option(min=1, help="As many tasks: no line for each delivery, a report at the end.")
+    ] = 1,
+    concurrency: Annotated[
+        int | None, typer.Option(min=1, help="Tasks at a time, each with one delivery after the other. Default: 64.")
+    ] = None,
+    rate: Annotated[float | None, typer.Option(help="At most so many deliveries a second.")] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="One JSON object a line, for machines; of many tasks one in all.")
+    ] = False,
 ) -> None:
-    """Send the webhooks of a document's way through MoRAG, one line a delivery. Exit code 1: not all were accepted.
+    """Send the webhooks of a document's way through MoRAG. Exit code 1: not all were accepted.
 
-    Retries as MoRAG does. Where the very first delivery meets a wrong secret or path it stops, unless --max-retries is
-    given.
+    A line each, or with --tasks, --concurrency or --rate a report of all; Ctrl-C reports what was sent until then.
+
+    Retries as MoRAG does. Where the very first delivery meets a wrong secret or path it stops, unless --max-retries
+    or --fault is given.
     """
-    from morag_client.testing import Emitter  # noqa: PLC0415  # the CLI's help needs none of it
+    from morag_client.testing import Emitter, FaultPlan  # noqa: PLC0415  # the CLI's help needs none of it
 
-    report = _Report(url, as_json=as_json, is_patient=max_retries is not None)
+    is_load = tasks > 1 or concurrency is not None or rate is not None
+    if is_load and task_id is not None:
+        raise ConfigurationError("--task-id is for one task alone: leave it out, and each has an id of its own")
+    plan = FaultPlan.parse(fault, seed=seed) if fault else None
+    report = _Report(
+        url, as_json=as_json, is_load=is_load, is_patient=max_retries is not None, has_faults=plan is not None
+    )
     emitter = Emitter(
         webhook_url=url,
         secret=_first(secret),
@@ -83,9 +110,25 @@ def emit(
         on_retry=report.tell_retry,
     )
     task_id = task_id or str(uuid4())
+    if plan is not None:
+        emitter.check_faults(plan)
+        typer.echo(f"faults: {plan}", err=True)
     with emitter:
+        if is_load:
+            load_and_report(
+                emitter,
+                as_json=as_json,
+                tasks=tasks,
+                concurrency=concurrency or 64,
+                rate=rate,
+                document_id=document_id,
+                fail_at=fail_at,
+                progress_events=progress_events,
+                faults=plan,
+            )
+            return
         results = emitter.run_pipeline(
-            task_id=task_id, document_id=document_id, fail_at=fail_at, progress_events=progress_events
+            task_id=task_id, document_id=document_id, fail_at=fail_at, progress_events=progress_events, faults=plan
         )
     accepted = sum(result.ok for result in results)
     typer.echo(f"{accepted} of {len(results)} deliveries accepted (task {task_id})", err=True)
@@ -94,19 +137,22 @@ def emit(
 
 
 class _Report:
-    """Prints each delivery as it ends, and gives up where the first shows that the others are in vain."""
+    """Prints each delivery as it ends, unless it is one of a load's, and gives up where the first is in vain."""
 
-    def __init__(self, url: str, *, as_json: bool, is_patient: bool) -> None:
+    def __init__(self, url: str, *, as_json: bool, is_load: bool, is_patient: bool, has_faults: bool) -> None:
         self._url = url
         self._as_json = as_json
-        self._is_patient = is_patient
+        self._is_load = is_load
+        self._is_patient = is_patient or has_faults
+        self._has_faults = has_faults
         self._deliveries = 0
         self._has_advised = False
 
     def tell(self, result: DeliveryResult) -> None:
         """Prints what became of a delivery."""
-        typer.echo(json.dumps(_described(result)) if self._as_json else _line(result))
-        if result.status_code is None and not self._deliveries:
+        if not self._is_load:
+            typer.echo(json.dumps(_described(result)) if self._as_json else _line(result))
+        if result.status_code is None and not self._deliveries and not self._has_faults:
             self._advise(None)
             raise typer.Exit(1)
         self._deliveries += 1
@@ -117,7 +163,8 @@ class _Report:
         reason = f"  {so_far.event}: attempt {so_far.attempts}: {status}{_reason(so_far)}"
         is_vain = so_far.status_code in _ADVICE and so_far.status_code is not None
         if self._deliveries or self._is_patient or not is_vain:
-            typer.echo(f"{reason}; again in {wait_seconds:g} s", err=True)
+            if not self._is_load:
+                typer.echo(f"{reason}; again in {wait_seconds:g} s", err=True)
             if not self._deliveries:
                 self._advise(so_far.status_code)
             return

@@ -103,7 +103,7 @@ class Restart:
 
     def __post_init__(self) -> None:
         if not self.after:
-            raise ConfigurationError("restart: say after which event, as in restart:after=chunking.completed")
+            raise ConfigurationError("say after which event, as in after=chunking.completed")
         require_pattern(self.after, option="after")
 
     def strike(self, source: Source, dice: Random) -> Source:  # noqa: ARG002

@@ -47,7 +47,10 @@ def parse_fault(text: str) -> Fault:
         if key in given:
             raise ConfigurationError(f"{name}: {key} is there twice")
         given[key] = value
-    fault: Fault = kind(**given)
+    try:
+        fault: Fault = kind(**given)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{name}: {error}") from None
     return fault
 
 
