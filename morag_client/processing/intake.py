@@ -120,7 +120,10 @@ class Intake:
                 works.append(work)
         if not works and (self._handed or self._is_behind):
             works = await self._read_on()
-        return [work for work in works if work.claimable.lane not in self._refused]
+        # A sweep finds what is due wherever it is, and so has given out some of what lies after the cursor.
+        return [
+            work for work in works if work.claimable.lane not in self._refused and work.record_id not in self._in_hand
+        ]
 
     async def _read_on(self) -> list[Work]:
         known = set(self._handed)

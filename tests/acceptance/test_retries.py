@@ -217,3 +217,22 @@ def test_a_plain_handler_that_hangs_holds_up_its_own_task_only(folder: Path, dat
         receiving.eventually(lambda: ends(database) == {"handled"})
         assert served.stop() == 0
     assert attempts(folder, of="hung") == [("flaky", 1), ("hangs", 1), ("steady", 1)]
+
+
+def test_what_was_stuck_when_its_process_was_killed_runs_once_at_a_time_in_the_next(
+    folder: Path, database: databases.TestDatabase
+) -> None:
+    # given a record that waits and has a run that is due, so that there are two ways to find it
+    with serving(folder, database) as served:
+        post(served, "hung", "progress")
+        receiving.eventually(lambda: database.query("SELECT 1 FROM webhook_handler_runs WHERE state = 'stuck'"))
+        served.stop(signal.SIGKILL)
+    assert ends(database) == {"stored"}
+
+    with serving(folder, database) as served:
+        receiving.eventually(lambda: len(notes(folder, of="hung")) > 1)
+        time.sleep(0.5)
+        (folder / "let_go").touch()
+        receiving.eventually(lambda: ends(database) == {"handled"})
+        assert served.stop() == 0
+    assert attempts(folder, of="hung") == [("hangs", 1), ("hangs", 2)]

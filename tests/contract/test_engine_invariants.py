@@ -98,9 +98,9 @@ class Engine:
         self.gates = Gates(lambda context: tell(self, context))
         self._inbox = inbox
         self.ownership = Ownership(inbox.database, worker_id=name, lease=LEASE)
-        self._caller = Gated(
-            threads=HandlerThreads(size=1), sessions=Sessions(inbox.database, self.ownership.settling), timeout=None
-        )
+        sessions = Sessions(inbox.database, self.ownership.settling)
+        sessions._slots = asyncio.Semaphore(1000)  # as many as wait at their gates, or it would not be known who waits
+        self._caller = Gated(threads=HandlerThreads(size=1), sessions=sessions, timeout=None)
         runner = Runner(
             dispatcher=Dispatcher(self.gates.registry(*HANDLERS), receiver_type=Receiver),
             caller=self._caller,
@@ -110,7 +110,7 @@ class Engine:
             random=lambda: 1.0,
         )
         self.engine = LocalEngine(
-            queries=Queries(inbox), ownership=self.ownership, runner=runner, concurrency=100, lease=LEASE, poll=NEVER
+            queries=Queries(inbox), ownership=self.ownership, runner=runner, concurrency=1000, lease=LEASE, poll=NEVER
         )
 
     @property

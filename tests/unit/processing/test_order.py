@@ -215,6 +215,33 @@ async def test_a_later_event_does_not_overtake_one_that_another_worker_held(tmp_
     journal.assert_in_order(["held"], each=2)
 
 
+async def test_what_waits_and_is_due_as_well_is_handled_once(tmp_path: Path) -> None:
+    # given a record of which one handler has failed and another was cut off, by a worker that ended
+    async with receiving.working(tmp_path) as receiver:
+        [record_id] = await receiving.send(receiver, deliveries.unknown_body())
+    async with inboxes.opened(receiving.url_of(tmp_path)) as inbox:
+        columns = "record_id, handler, state, attempts, next_attempt_at, scheduled_at"
+        row = f"({columns}) VALUES ({record_id}, 'failed', 'retrying', 1, 1, 1)"
+        await inboxes.run_sql(inbox, f"INSERT INTO webhook_handler_runs {row}")  # noqa: S608
+    registry, called = Registry(), list[str]()
+
+    @registry.on("*", name="failed")
+    async def again(event: Event, context: Context) -> None:
+        called.append(f"failed {context.attempt}")
+        await asyncio.sleep(0.3)
+
+    @registry.on("*", name="cut off")
+    async def at_last(event: Event, context: Context) -> None:
+        called.append(f"cut off {context.attempt}")
+
+    async with receiving.working(tmp_path, registry) as receiver:
+        await receiver.idle()
+        runs = await receiving.runs_of(receiver, record_id)
+
+    assert called == ["failed 2", "cut off 1"]
+    assert runs == {"failed": "succeeded", "cut off": "succeeded"}
+
+
 async def test_a_database_that_is_busy_for_a_while_loses_no_outcome(tmp_path: Path) -> None:
     journal, holds = Journal(), asyncio.Event()
     registry = journal.registry(is_async=True)
