@@ -173,9 +173,9 @@ class Engines(Promises, RuleBasedStateMachine):
                 gates[place % len(gates)].set_result(how)
         self._wait(wait)
 
-    end_more = rule(ends=st.lists(st.tuples(many, outcome), min_size=2, max_size=9), wait=patience)(
-        lambda self, **drawn: self.end(**drawn)
-    )
+    @rule(ends=st.lists(st.tuples(many, outcome), min_size=2, max_size=9), wait=patience)
+    def end_more(self, ends: list[tuple[int, str]], wait: int | None) -> None:
+        self.end(ends, wait)
 
     @rule(which=few, wait=patience, ends=st.lists(st.tuples(many, outcome), max_size=4))
     def die(self, which: int, wait: int | None, ends: list[tuple[int, str]]) -> None:
