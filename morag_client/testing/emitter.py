@@ -29,7 +29,7 @@ from morag_client.testing.moments import Moment
 from morag_client.testing.pipeline.document import Document
 from morag_client.testing.pipeline.running import Plan, run
 from morag_client.testing.pipeline.steps import Work
-from morag_client.testing.posting import OnRetry, Poster
+from morag_client.testing.posting import Mounts, OnRetry, Poster
 from morag_client.testing.sample import sample_document
 from morag_client.testing.senders import Manners
 from morag_client.testing.wording import failing_step
@@ -54,7 +54,8 @@ class Emitter:
     `dialect` None is the guide: tasks in the envelope, steps flat. With a dialect, its sender's manners are kept too
     (what counts as success, timeout, retries). `timeout_seconds`, `max_retries` (2 means three attempts) and
     `retry_delay` (seconds, doubled each time) come before MoRAG's `WEBHOOK_*` variables, and these before the
-    sender's own. `on_delivery` hears of each delivery, `on_retry` of each failed attempt and the wait after it.
+    sender's own. `on_delivery` hears of each delivery, `on_retry` of each failed attempt and the wait after it. With
+    `mounts`, what goes to these URLs is carried by transports of httpx2's; faults need the network.
     Safe to share between threads. Raises ConfigurationError for what cannot work.
     """
 
@@ -70,6 +71,7 @@ class Emitter:
         retry_delay: float | None = None,
         on_delivery: Callable[[DeliveryResult], None] | None = None,
         on_retry: OnRetry | None = None,
+        mounts: Mounts | None = None,
     ) -> None:
         if secret is not None:
             secret_keys([secret])
@@ -81,7 +83,7 @@ class Emitter:
         self._dialect = dialect
         self._composer = Composer(dialect=dialect, manners=manners, secret=secret, bearer_token=bearer_token)
         self._on_delivery, self._on_retry = on_delivery, on_retry
-        self._poster = Poster()
+        self._poster = Poster(mounts=mounts)
         self._lines: set[Line] = set()
         self._is_closed = threading.Event()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 
 import httpx2
@@ -17,12 +17,15 @@ _TEXT: Final = 500
 """Characters of an answer that are kept."""
 
 OnRetry = Callable[[DeliveryResult, float], None]
+Mounts = Mapping[str, httpx2.BaseTransport]
+"""What carries requests in the place of the network, by URL: `{"all://app.test": transport}`."""
 
 
 class Poster:
     """Drives deliveries. Its connections are made at the first one, and closed by `close` or when it goes."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, mounts: Mounts | None = None) -> None:
+        self._mounts = {**DIRECT, **(mounts or {})}
         self._lock = threading.Lock()
         self._closed = threading.Event()
         self._client: httpx2.Client | None = None
@@ -71,6 +74,6 @@ class Poster:
     def _connections(self) -> httpx2.Client:
         with self._lock:
             if self._client is None:
-                self._client = httpx2.Client(mounts=DIRECT, limits=httpx2.Limits(max_connections=None))
+                self._client = httpx2.Client(mounts=self._mounts, limits=httpx2.Limits(max_connections=None))
                 weakref.finalize(self, self._client.close)
             return self._client
