@@ -252,7 +252,10 @@ async def stored(inbox: Inbox) -> Stored:
 
     if inbox.database.is_sqlite:  # through the thread that writes, which is quicker
         return await inbox.database.write(read)
-    return await inbox.database.read(read)
+    async with inbox.database.engine.connect() as connection:
+        # All of one moment: workers may be going on meanwhile.
+        await connection.execution_options(isolation_level="REPEATABLE READ")
+        return await connection.run_sync(read)
 
 
 async def empty(inbox: Inbox) -> None:
