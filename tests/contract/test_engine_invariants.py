@@ -132,6 +132,18 @@ class Engine:
         for task in running:
             task.cancel()
         await asyncio.wait(running)
+        await self.end_what_was_lost()
+
+    async def stop(self) -> None:
+        await self.engine.stop(grace=0)
+        await self.end_what_was_lost()
+
+    async def end_what_was_lost(self) -> None:
+        """Ends the handlers whose lanes another worker took over, which end with the process."""
+        while self._caller.calls:
+            for gate in self.gates.waiting:
+                gate.cancel()
+            await asyncio.sleep(0.001)
 
 
 class Engines(Promises, RuleBasedStateMachine):
@@ -199,7 +211,7 @@ class Engines(Promises, RuleBasedStateMachine):
     @rule(which=few)
     def stop(self, which: int) -> None:
         engine = self._engine(which)
-        self.do(engine.engine.stop(grace=0))
+        self.do(engine.stop())
         self._gone(engine)
         self._hire()
         self._poll()
