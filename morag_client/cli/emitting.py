@@ -86,8 +86,8 @@ def emit(
 
     A line each, or with --tasks, --concurrency or --rate a report of all; Ctrl-C reports what was sent until then.
 
-    Retries as MoRAG does. Where the very first delivery meets a wrong secret or path it stops, unless --max-retries
-    or --fault is given.
+    Retries as MoRAG does. Stops where the very first delivery meets a wrong secret or path, except with
+    --max-retries or --fault.
     """
     from morag_client.testing import Emitter, FaultPlan  # noqa: PLC0415  # the CLI's help needs none of it
 
