@@ -154,8 +154,10 @@ class Engines(Promises, RuleBasedStateMachine):
         self.names = map("engine-{}".format, itertools.count())
         self.engines: list[Engine] = []
         self.trouble: list[str] = []
-        self.active: defaultdict[bytes, set[Engine]] = defaultdict(set)
-        self.begun: defaultdict[bytes | None, list[int]] = defaultdict(list)
+        self.begun: defaultdict[str | None, list[int]] = defaultdict(list)
+        """The records of each task whose handlers were called, in this order."""
+        self.begun_late: defaultdict[str | None, list[int]] = defaultdict(list)
+        """The same, by engines that may have lost the task."""
         self.do(empty(self.inbox))
         self.now = self.before = self.do(stored(self.inbox))
 
@@ -304,16 +306,20 @@ class Engines(Promises, RuleBasedStateMachine):
 
     def _is_called(self, engine: Engine, context: Context) -> None:
         """Notes what must not be: a task in two hands, or its events out of order."""
-        if engine.has_lapsed:
-            return
         task = context.event.task_id
+        if engine.has_lapsed:
+            self.begun_late[task].append(context.record_id)
+            return
         for other in self.engines:
             if other is not engine and not other.has_lapsed and task is not None and self._holds(other, task):
                 self.trouble.append(f"{task} is handled by {engine.name} and {other.name}")
         begun = self.begun[task]
-        if task is not None and begun and context.record_id < max(begun) and context.record_id not in begun:
+        if task is not None and begun and context.record_id < max(begun) and not self._has_begun(task, context):
             self.trouble.append(f"{task}: record {context.record_id} begins after {begun}")
         begun.append(context.record_id)
+
+    def _has_begun(self, task: str, context: Context) -> bool:
+        return context.record_id in self.begun[task] or context.record_id in self.begun_late[task]
 
     def _holds(self, engine: Engine, task: str) -> bool:
         lanes = engine.engine._lanes._lanes.values()
