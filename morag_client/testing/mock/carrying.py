@@ -26,28 +26,19 @@ class Post:
         self._lines: set[Line] = set()
         self._is_closed = threading.Event()
 
-    def carry(self, task_id: str, source: Callable[[str], Iterator[Shipment]], number: int) -> None:
+    def carry(self, task_id: str, source: Callable[[str], Iterator[Shipment]], number: int) -> list[DeliveryResult]:
         """Delivers all that a task tells; `number` is its own, for the faults' dice."""
         if self._faults is None:
-            for shipment in source(task_id):
-                self.send(task_id, shipment)
-            return
+            return [self._send(task_id, shipment) for shipment in source(task_id)]
         shipments = self._faults.ship(source, task_id, number=number)
         with Line(on_retry=self._retry_of(task_id)) as line:
             self._lines.add(line)
             try:
                 if self._is_closed.is_set():
                     line.give_up()
-                line.carry(shipments, tell=lambda result: self._through(task_id, result))
+                return line.carry(shipments, tell=lambda result: self._through(task_id, result))
             finally:
                 self._lines.discard(line)
-
-    def send(self, task_id: str, shipment: Shipment) -> DeliveryResult:
-        """Delivers one thing, as often as its sender tries."""
-        delivering = deliver(shipment.message, sender=shipment.sender)
-        result = self._poster.drive(delivering, on_retry=self._retry_of(task_id))
-        self._through(task_id, result)
-        return result
 
     def close(self) -> None:
         """Gives up what is under way and what still waits for a retry."""
@@ -55,6 +46,12 @@ class Post:
         self._poster.close()
         for line in tuple(self._lines):
             line.give_up()
+
+    def _send(self, task_id: str, shipment: Shipment) -> DeliveryResult:
+        delivering = deliver(shipment.message, sender=shipment.sender)
+        result = self._poster.drive(delivering, on_retry=self._retry_of(task_id))
+        self._through(task_id, result)
+        return result
 
     def _retry_of(self, task_id: str) -> Callable[[DeliveryResult, float], None]:
         return lambda result, seconds: self._log.add(task_id, result, again_in=seconds)

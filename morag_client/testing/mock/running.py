@@ -24,7 +24,7 @@ _STOP_SECONDS: Final = 10.0
 _FETCHING: Final = "markdown_conversion"
 """The step in which a document that cannot be had fails."""
 
-Carry = Callable[[str, Callable[[str], Iterator[Shipment]], int], None]
+Carry = Callable[[str, Callable[[str], Iterator[Shipment]], int], object]
 """Delivers all that is sent of a task: its id, what makes its shipments, and its number."""
 
 

@@ -26,6 +26,10 @@ from morag_client.testing.mock.profiles import ProfileName, profile_of
 from morag_client.testing.mock.routes import gone_routes, mock_app
 from morag_client.testing.mock.running import Workers
 from morag_client.testing.mock.shipping import Shipper
+from morag_client.testing.mock.stage_files import StageFiles
+from morag_client.testing.mock.stage_jobs import Jobs
+from morag_client.testing.mock.stage_routes import Stages
+from morag_client.testing.mock.stage_runs import StageRuns
 from morag_client.testing.mock.statuses import Statuses
 from morag_client.testing.mock.tasks import Tasks
 from morag_client.testing.mock.uploads import MAX_UPLOAD_BYTES
@@ -92,15 +96,18 @@ class MockMorag:
         self.log = DeliveryLog(tell=on_attempt)
         self._post = Post(log=self.log, faults=faults, on_delivery=self.deliveries.append)
         self._tasks = Tasks(release)
+        shipper = Shipper(
+            voice=voice_of(release, envelope_steps=envelope_steps),
+            as_guide=release.name == "guide",
+            manners=manners,
+            secret=webhook_secret,
+            bearer_token=bearer_token,
+        )
+        jobs = Jobs()
+        self._stage_runs = StageRuns(jobs=jobs, shipper=shipper, carry=self._post.carry, speed=speed)
         self._workers = Workers(
             tasks=self._tasks,
-            shipper=Shipper(
-                voice=voice_of(release, envelope_steps=envelope_steps),
-                as_guide=release.name == "guide",
-                manners=manners,
-                secret=webhook_secret,
-                bearer_token=bearer_token,
-            ),
+            shipper=shipper,
             carry=self._post.carry,
             speed=speed,
             plan=Plan(progress_events=release.name == "r1"),
@@ -115,7 +122,8 @@ class MockMorag:
         )
         routes: list[BaseRoute] = []
         if release.has_stages:
-            routes += gone_routes()
+            stages = Stages(jobs=jobs, runs=self._stage_runs, webhook_hosts=hosts, max_upload_bytes=max_upload_bytes)
+            routes += [*stages.routes(), *StageFiles(jobs).routes(), *gone_routes()]
         else:
             routes += [*ingesting.routes(), *Statuses(self._tasks).routes(), *Artefacts(self._tasks).routes()]
         if release.has_process:
@@ -141,6 +149,7 @@ class MockMorag:
 
     def stop(self) -> None:
         """Takes no more submissions, gives up the tasks that still run, and frees the port."""
+        self._stage_runs.halt()
         self._server.stop()
         self._workers.halt()
         self._post.close()
