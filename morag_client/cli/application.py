@@ -12,6 +12,7 @@ from morag_client.cli import (
     emitting,
     inspecting,
     migrating,
+    mocking,
     pruning,
     quarantine,
     replaying,
@@ -52,6 +53,7 @@ def options(
 for group in (
     demonstrating,
     serving,
+    mocking,
     emitting,
     inspecting,
     tasks,
