@@ -58,6 +58,17 @@ def test_every_task_is_one_of_its_own_and_in_order() -> None:
     assert report.statuses == {200: 84}
 
 
+def test_what_the_end_of_a_task_tells_of_its_stages_is_its_own() -> None:
+    with Recorder() as recorder, Emitter(webhook_url=recorder.url, dialect="pipeline_completed") as emitter:
+        emitter.run_load(tasks=3)
+
+    for payload in recorder.payloads:
+        context = payload["context"]
+        assert all(path.startswith(f"{context['output_dir']}/") for path in context["intermediate_files"])
+        assert all(stage["output_files"][0].startswith(context["output_dir"]) for stage in payload["stages"])
+    assert len({payload["context"]["output_dir"] for payload in recorder.payloads}) == 3
+
+
 def test_no_more_tasks_at_a_time_than_was_said() -> None:
     under_way, most, lock = 0, 0, threading.Lock()
 

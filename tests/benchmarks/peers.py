@@ -14,7 +14,7 @@ _BIN = Path(sys.executable).parent
 _HERE = Path(__file__).resolve().parent
 _FOLDER = _HERE / "kit" / "peers"
 # The one that kit/make_bodies.py signs with.
-_SECRET = "whsec_perf_0123456789abcdef"
+SECRET = "whsec_perf_0123456789abcdef"
 
 STORES = {
     "sqlite": "SQLite, WAL, synchronous=FULL; deliveries that arrive together share a commit",
@@ -26,7 +26,7 @@ def receiver(database: Database, *, handlers: bool = False) -> str:
     """The command of this package's server, storing only or with a trivial handler; {port} is left open."""
     path, target = (f"PYTHONPATH={_quoted(_HERE)} ", "trivial:receiver ") if handlers else ("", "")
     return (
-        f"env MORAG_WEBHOOK_SECRET={_SECRET} {path}{_quoted(_BIN / 'morag-client')} serve {target}"
+        f"env MORAG_WEBHOOK_SECRET={SECRET} {path}{_quoted(_BIN / 'morag-client')} serve {target}"
         f"--port {{port}} --database-url {_quoted(database.url)} --no-access-log"
     )
 

@@ -21,7 +21,9 @@ class Recording:
         return (self._retold(moment, task_id) for moment in self._moments)
 
     def _retold(self, moment: Moment, task_id: str) -> Moment:
-        story = tuple(replace(earlier, task_id=task_id) for earlier in moment.story)
+        # Only the ends of tasks tell of the steps before them, by their ids too; elsewhere they are counted.
+        ids_matter = moment.ends_task
+        story = tuple(replace(earlier, task_id=task_id) for earlier in moment.story) if ids_matter else moment.story
         return replace(moment, task_id=task_id, story=story, data=self._renamed(moment.data, task_id))
 
     def _renamed(self, data: Mapping[str, Any] | None, task_id: str) -> Mapping[str, Any] | None:
