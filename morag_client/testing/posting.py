@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import ssl
 import threading
 import time
 import weakref
@@ -74,6 +76,13 @@ class Poster:
     def _connections(self) -> httpx2.Client:
         with self._lock:
             if self._client is None:
-                self._client = httpx2.Client(mounts=self._mounts, limits=httpx2.Limits(max_connections=None))
+                limits = httpx2.Limits(max_connections=None)
+                self._client = httpx2.Client(verify=_certificates(), mounts=self._mounts, limits=limits)
                 weakref.finalize(self, self._client.close)
             return self._client
+
+
+@functools.cache
+def _certificates() -> ssl.SSLContext:
+    """Whom to trust: read once in a process, since that takes longer than a pipeline's deliveries."""
+    return httpx2.create_ssl_context()
