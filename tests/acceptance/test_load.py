@@ -202,6 +202,8 @@ def test_an_interrupt_gives_the_report_so_far() -> None:
         await send({"type": "http.response.body", "body": b""})
         arrived.set()
 
+    # A shell's background jobs ignore SIGINT, and so would what they start.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     with ThreadedServer(app) as server:
         process = subprocess.Popen(
             [commands.COMMAND, "emit", "--url", server.url, "--tasks", "100000", "--json"],
@@ -211,6 +213,7 @@ def test_an_interrupt_gives_the_report_so_far() -> None:
             text=True,
         )
         try:
+            signal.signal(signal.SIGINT, before)
             assert arrived.wait(20)
             time.sleep(0.5)
             process.send_signal(signal.SIGINT)
