@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Final, Literal
 
-_DEEPEST: Final = 24
+_DEEPEST: Final = 16
 """Lists, items and quotations within each other that are shown; each adds to every line within."""
 
 Kind = Literal["list", "item", "quotation"]
@@ -32,6 +32,8 @@ class Blocks:
         self._open: Counter[Kind] = Counter()
         self._pieces: list[str] = []
         self._before: list[_Container] = []
+        self.size = 0
+        """Characters written so far."""
 
     def start_list(self, *, number: int | None = None) -> None:
         """A list, numbered from `number` on, or not at all."""
@@ -77,6 +79,7 @@ class Blocks:
         line, *lines = block.split("\n")
         self._pieces.append(f"{first}{line}")
         self._pieces += [f"\n{rest}{line}" if line else f"\n{rest.rstrip()}" for line in lines]
+        self.size += len(block) + len(first) + len(rest) * len(lines) + 2
         self._before = around
 
     def __str__(self) -> str:

@@ -43,17 +43,17 @@ class Limits:
     """What one file may use up: a hostile one ends at them as a failed task.
 
     `text_bytes` bounds a file of text as well as the markdown of any file, `expanded_bytes` what its compressed parts
-    become together, `elements` the XML elements of a Word document, `values` those of a JSON file, `depth` how deep
-    either may nest.
+    become together, `elements` the XML elements and attributes of a Word document, `values` those of a JSON file,
+    `depth` how deep either may nest.
     """
 
     text_bytes: int = 10 * _MIB
     expanded_bytes: int = 32 * _MIB
     pages: int = 2_000
-    elements: int = 200_000
+    elements: int = 300_000
     values: int = 1_000_000
     depth: int = 100
-    seconds: float = 60.0
+    seconds: float = 30.0
 
 
 class Allowance:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 _MARK: Final = b"%PDF-"
 _WHERE_THE_MARK_STANDS: Final = 1024
 _PARSING_WORK: Final = 500_000
+_SILENCE: Final = logging.NullHandler()
 _DATE = re.compile(r"D?:?\s?(\d{4})(\d\d)(\d\d)")
 
 
@@ -26,19 +28,27 @@ def read_pdf(content: bytes, allowance: Allowance) -> Converted:
     pypdf = required("pypdf")
     if _MARK not in content[:_WHERE_THE_MARK_STANDS]:
         raise Unreadable("it does not begin as a PDF does")
+    # Damaged files make it say a lot, which is for those who configured logging.
+    logging.getLogger("pypdf").addHandler(_SILENCE)
     bound = allowance.limits.expanded_bytes
-    with pypdf.apply_configuration(
+    configuration = pypdf.get_configuration().with_overwrites(
         maximum_declared_stream_length=bound,
         array_based_stream_maximum_output_length=bound,
         lzw_maximum_output_length=bound,
         run_length_maximum_output_length=bound,
         zlib_maximum_output_length=bound,
-        stream_decoding_work_maximum_length=bound * 2,
+        stream_decoding_work_maximum_length=2 * bound,
         stream_parsing_work_maximum_count=_PARSING_WORK,
-        page_tree_maximum_entries=allowance.limits.pages * 2,
+        page_tree_maximum_entries=2 * allowance.limits.pages,
         jbig2dec_binary=None,
-    ):
-        return _read(pypdf.PdfReader(io.BytesIO(content)), pypdf.PasswordType.NOT_DECRYPTED, allowance)
+    )
+    with pypdf.apply_configuration(configuration):
+        try:
+            return _read(pypdf.PdfReader(io.BytesIO(content)), pypdf.PasswordType.NOT_DECRYPTED, allowance)
+        except pypdf.errors.LimitReachedError as error:
+            raise too_large(f"it is beyond what is read of a PDF ({error})") from error
+        except pypdf.errors.DependencyError as error:
+            raise Unreadable("its encryption cannot be read", error_code="ENCRYPTED_DOCUMENT") from error
 
 
 def _read(reader: PdfReader, refused: Any, allowance: Allowance) -> Converted:

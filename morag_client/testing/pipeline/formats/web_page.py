@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from html.parser import HTMLParser
 from typing import Final
 
 from morag_client.testing.pipeline.formats.blocks import Blocks, Kind
@@ -11,11 +10,12 @@ from morag_client.testing.pipeline.formats.converted import Allowance, Converted
 from morag_client.testing.pipeline.formats.encoding import decoded, whole
 from morag_client.testing.pipeline.formats.inline import CODE, LINK, Inline, code_fence, image
 from morag_client.testing.pipeline.formats.markup import escaped_lines, flat, table
+from morag_client.testing.pipeline.formats.tags import tokens
 
 _CHARSET = re.compile(rb"""(?:charset|encoding)\s{0,9}=\s{0,9}["']?([\w-]{1,40})""", re.IGNORECASE)
 _LANGUAGE_CLASS = re.compile(r"(?:^|\s)(?:language|lang|highlight-source)-([\w+#-]{1,40})")
 _WHERE_CHARSETS_STAND: Final = 2048
-_TAGS_BETWEEN_LOOKS: Final = 500
+_TOKENS_BETWEEN_LOOKS: Final = 200
 _MOST_COLUMNS_SPANNED: Final = 20
 
 _SKIPPED: Final = frozenset(
@@ -43,8 +43,6 @@ _META: Final = {
     **dict.fromkeys(("dcterms.modified", "last-modified", "article:modified_time"), "modified"),
 }
 
-Attributes = list[tuple[str, str | None]]
-
 
 def read_html(content: bytes, allowance: Allowance) -> Converted:
     """A web page. What is no HTML at all comes out as the text that it is."""
@@ -54,19 +52,26 @@ def read_html(content: bytes, allowance: Allowance) -> Converted:
 
 def convert_html(html: str, allowance: Allowance) -> Converted:
     """The same for a text."""
-    reader = _Reader(allowance)
-    reader.feed(html)
-    reader.close()
+    reader = _Reader()
+    for number, token in enumerate(tokens(html)):
+        if number % _TOKENS_BETWEEN_LOOKS == 0:
+            allowance.check_time()
+            allowance.check_text(reader.size)
+        if token.kind == "text":
+            reader.text(token.text)
+        elif token.kind == "end":
+            reader.end(token.name)
+        else:
+            reader.start(token.name, token.attributes)
+            if token.closes_itself and token.name in _SKIPPED:
+                reader.end(token.name)
     return reader.converted()
 
 
-class _Reader(HTMLParser):
+class _Reader:
     """Writes while it reads, with no tree in between: nothing is recursive, and memory is that of the text."""
 
-    def __init__(self, allowance: Allowance) -> None:
-        super().__init__(convert_charrefs=True)
-        self._allowance = allowance
-        self._seen = 0
+    def __init__(self) -> None:
         self._blocks = Blocks()
         self._inline = Inline()
         self._skipped = ""
@@ -95,14 +100,18 @@ class _Reader(HTMLParser):
         )
         return Converted(whole(str(self._blocks)), stated)
 
-    def handle_starttag(self, tag: str, attrs: Attributes) -> None:
-        self._look()
+    @property
+    def size(self) -> int:
+        """Characters written so far."""
+        return self._blocks.size
+
+    def start(self, tag: str, given: dict[str, str]) -> None:
+        """A start tag and its attributes."""
         if not self._skips and tag in _SKIPPED:
             self._skipped = tag
         if self._skipped:
             self._skips += tag == self._skipped
             return
-        given = {name: value or "" for name, value in reversed(attrs)}
         if self._code is not None:
             self._code_language = self._code_language or _language(given)
         elif tag in _MARKS:
@@ -121,8 +130,8 @@ class _Reader(HTMLParser):
             self._note(tag, given)
             self._start_block(tag, given)
 
-    def handle_endtag(self, tag: str) -> None:
-        self._look()
+    def end(self, tag: str) -> None:
+        """An end tag."""
         if self._skipped:
             self._skips -= tag == self._skipped
             self._skipped = self._skipped if self._skips else ""
@@ -141,8 +150,8 @@ class _Reader(HTMLParser):
         else:
             self._finish_block(tag)
 
-    def handle_data(self, data: str) -> None:
-        self._look()
+    def text(self, data: str) -> None:
+        """Text, also that of what is not shown."""
         if self._skipped:
             return
         if self._title is not None:
@@ -151,11 +160,6 @@ class _Reader(HTMLParser):
             self._code.append(data)
         else:
             self._inline.text(data)
-
-    def _look(self) -> None:
-        self._seen += 1
-        if self._seen % _TAGS_BETWEEN_LOOKS == 0:
-            self._allowance.check_time()
 
     def _note(self, tag: str, given: dict[str, str]) -> None:
         if tag == "html" and given.get("lang"):
