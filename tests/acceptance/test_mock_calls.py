@@ -67,12 +67,12 @@ def test_r2_needs_request_data() -> None:
 
 @pytest.mark.parametrize("profile", ["guide", "r1", "r2"])
 def test_a_url_is_fetched_from_this_machine(profile: str) -> None:
-    with Recorder(answer=b"<html><title>Tides</title><h1>Tides</h1><p>The Moon pulls.</p></html>") as page:
-        with asked(profile=profile) as morag:
-            answer = morag.post("/api/v1/ingest/url", json={"url": f"{page.base_url}/tides", "document_id": "d"})
-            task_id = morag.wait(answer.json()["task_id"])
-            status = morag.get(f"/api/v1/status/{task_id}").json()
-            markdown = morag.get(f"/api/files/temp/{task_id}/markdown.md").text
+    html = b"<html><title>Tides</title><h1>Tides</h1><p>The Moon pulls.</p></html>"
+    with Recorder(answer=html) as page, asked(profile=profile) as morag:
+        answer = morag.post("/api/v1/ingest/url", json={"url": f"{page.base_url}/tides", "document_id": "d"})
+        task_id = morag.wait(answer.json()["task_id"])
+        status = morag.get(f"/api/v1/status/{task_id}").json()
+        markdown = morag.get(f"/api/files/temp/{task_id}/markdown.md").text
 
     assert answer.json().keys() == SUBMITTED
     assert status["status"] in {"success", "completed"}
