@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import re
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections import Counter
@@ -337,3 +340,13 @@ def test_each_delivery_is_heard_of_in_the_calling_thread() -> None:
 async def test_it_may_be_called_in_an_event_loop() -> None:
     with Recorder() as recorder, Emitter(webhook_url=recorder.url) as emitter:
         assert len(emitter.run_pipeline(faults=FaultPlan(faults.duplicate()))) == 28
+
+
+def test_the_test_in_the_guide_passes(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs/how-to/faults.md").read_text()
+    (code,) = [code for code in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "def test_" in code]
+    (tmp_path / "test_guide.py").write_text(code)
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_guide.py"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+
+    assert "1 passed" in done.stdout, done.stdout + done.stderr

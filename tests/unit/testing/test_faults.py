@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import shlex
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -314,3 +316,24 @@ def test_what_is_no_fault_is_said_at_once() -> None:
 
 def test_as_usual_is_nothing_at_all() -> None:
     assert dataclasses.astuple(AS_USUAL) == (None, None, 0.0, None)
+
+
+PAGE = (Path(__file__).parents[3] / "docs/how-to/faults.md").read_text()
+
+
+def examples(row: str) -> list[str]:
+    """What stands in backquotes in the rows of this name."""
+    return [
+        code
+        for line in re.findall(rf"^\| {row} \|(.*)\|$", PAGE, re.MULTILINE)
+        for code in re.findall(r"`(.*?)`", line)
+    ]
+
+
+def test_the_guide_has_every_fault_and_spells_it_right() -> None:
+    written = [parse_fault(code) for code in examples("option") if "=`" not in code and not code.endswith("=")]
+    made = [eval(code, {"faults": faults}) for code in examples("Python")]  # noqa: S307  # our own page
+
+    assert {type(fault) for fault in written} == {type(fault) for fault in made} == set(KINDS.values())
+    headings = " ".join(re.findall(r"^### (.*)$", PAGE, re.MULTILINE)).replace(",", "").split()
+    assert sorted(headings) == sorted(KINDS)
