@@ -63,6 +63,8 @@ class DeliveryLog:
         self._now = now or (lambda: datetime.now(UTC))
         self._lock = threading.Lock()
         self._deliveries: deque[_Delivery] = deque(maxlen=_KEPT)
+        # Those with attempts to come, by their message: it is one object from the first attempt to the last.
+        self._open: dict[int, list[_Delivery]] = {}
 
     def add(self, task_id: str, result: DeliveryResult, *, again_in: float | None = None) -> None:
         """Notes the latest attempt of a delivery."""
@@ -81,17 +83,25 @@ class DeliveryLog:
             again_in=again_in,
         )
         with self._lock:
-            given_up = self._find(lambda one: one.latest is result)
-            if given_up is not None:
-                # Its attempt is known, and that there is to be another; now there is not.
-                given_up.attempts[-1] = attempt
-                return
-            known = self._find(lambda one: one.message is message and len(one.attempts) == result.attempts - 1)
-            if known is None or result.attempts == 1:
+            still_open = self._open.pop(id(message), [])
+            given_up = next((one for one in still_open if one.latest is result), None)
+            known = given_up or next((one for one in still_open if len(one.attempts) == result.attempts - 1), None)
+            if known is None:
                 known = _Delivery(message)
                 self._deliveries.append(known)
+            else:
+                still_open.remove(known)
+            if given_up is not None:
+                # Its attempt is known, and that there was to be another; now there is not.
+                known.attempts.pop()
             known.attempts.append(attempt)
             known.latest = result
+            if again_in is not None:
+                still_open.append(known)
+            if still_open:
+                self._open[id(message)] = still_open
+            if given_up is not None:
+                return
         if self._tell is not None:
             self._tell(attempt)
 
@@ -100,9 +110,6 @@ class DeliveryLog:
         with self._lock:
             logged = [list(delivery.attempts) for delivery in self._deliveries]
         return {"deliveries": [_as_delivery(attempts) for attempts in logged], "count": len(logged)}
-
-    def _find(self, fits: Callable[[_Delivery], bool]) -> _Delivery | None:
-        return next(filter(fits, reversed(self._deliveries)), None)
 
 
 @dataclass(slots=True)
