@@ -20,8 +20,16 @@ from morag_client.events.types import (
     StepStarted,
 )
 
-_STEP_STATUSES: Final[Mapping[type[Event], StepStatus]] = {StepStarted: "started", StepCompleted: "completed", StepFailed: "failed"}
-_STAGE_STATUSES: Final[Mapping[type[Event], str]] = {StageCompleted: "completed", StageFailed: "failed", StageSkipped: "skipped"}
+_STEP_STATUSES: Final[Mapping[type[Event], StepStatus]] = {
+    StepStarted: "started",
+    StepCompleted: "completed",
+    StepFailed: "failed",
+}
+_STAGE_STATUSES: Final[Mapping[type[Event], str]] = {
+    StageCompleted: "completed",
+    StageFailed: "failed",
+    StageSkipped: "skipped",
+}
 _NAMES: Final[Mapping[type[Event], str]] = {cls: name for name, cls in KNOWN.items() if not issubclass(cls, StageEvent)}
 SAMPLE_STAGE: Final = "chunker"
 
