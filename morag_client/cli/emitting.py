@@ -153,6 +153,8 @@ class _Report:
         if not self._is_load:
             typer.echo(json.dumps(_described(result)) if self._as_json else _line(result))
         if result.status_code is None and not self._deliveries and not self._has_faults:
+            if self._is_load:
+                typer.echo(f"  {result.event}: {_reason(result)}", err=True)
             self._advise(None)
             raise typer.Exit(1)
         self._deliveries += 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -19,6 +20,7 @@ import deliveries
 import pytest
 import receiving
 from recording import Recorder
+from servers import serving
 
 from morag_client import Event, Registry
 from morag_client.errors import ConfigurationError
@@ -340,6 +342,27 @@ def test_each_delivery_is_heard_of_in_the_calling_thread() -> None:
 async def test_it_may_be_called_in_an_event_loop() -> None:
     with Recorder() as recorder, Emitter(webhook_url=recorder.url) as emitter:
         assert len(emitter.run_pipeline(faults=FaultPlan(faults.duplicate()))) == 28
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="there is no openssl to make a certificate")
+def test_faults_over_tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    key, certificate = str(tmp_path / "key.pem"), str(tmp_path / "certificate.pem")
+    made = ("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=localhost")
+    named = ("-addext", "subjectAltName=DNS:localhost", "-keyout", key, "-out", certificate)
+    subprocess.run(["openssl", *made, *named], check=True, capture_output=True, timeout=30)
+    monkeypatch.setenv("SSL_CERT_FILE", certificate)
+    chosen = (faults.reset(share=0.5), faults.truncate(share=0.3), faults.slow_body(share=0.3, seconds=0.1))
+    with serving(receiving.receiver_of(tmp_path), ssl_keyfile=key, ssl_certfile=certificate) as url:
+        there = url.replace("http://127.0.0.1", "https://localhost")
+        settings = {"secret": deliveries.SECRET, "retry_delay": 0.01, "timeout_seconds": 10}
+        with Emitter(webhook_url=f"{there}/webhook", **settings) as emitter:
+            results = emitter.run_pipeline(faults=FaultPlan(*chosen, seed=3))
+
+    assert all(result.ok for result in results)
+    assert sum(result.attempts for result in results) > 14
+    assert not any("timed out" in str(result.error) for result in results)
+    assert max(result.seconds for result in results) < 5
+    assert receiving.counts(tmp_path) == (14, 0)
 
 
 def test_the_test_in_the_guide_passes(tmp_path: Path) -> None:

@@ -261,6 +261,7 @@ def test_nobody_there_ends_a_load_at_once(tmp_path: Path) -> None:
     done = emit(tmp_path, "http://127.0.0.1:9/webhook", "--tasks", "500", "--max-retries", "0")
 
     assert done.returncode == 1
+    assert "task.started: connection refused" in done.stderr
     assert "is the receiver running?" in done.stderr
 
 

@@ -18,6 +18,8 @@ from morag_client.testing.raw.http import AnswerReader, NotHttp, Target, request
 _TEXT: Final = 500
 """Characters of an answer that are kept."""
 _PIECES_A_SECOND: Final = 20
+_A_LITTLE: Final = 0.001
+"""Seconds."""
 
 
 class BrokenOff(OSError):
@@ -108,8 +110,6 @@ class _Connection(asyncio.Protocol):
         self._reader = AnswerReader()
         self._answered: asyncio.Future[AnswerReader] | None = None
         self._begun: asyncio.Event | None = None
-        self._writable = asyncio.Event()
-        self._writable.set()
 
     def expect(self) -> None:
         """Gets ready for an answer."""
@@ -171,7 +171,6 @@ class _Connection(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         self.is_closed = True
         self._among.discard(self)
-        self._writable.set()
         if self._begun is not None:
             self._begun.set()
         if self._answered is None or self._answered.done():
@@ -183,12 +182,6 @@ class _Connection(asyncio.Protocol):
             self._answered.set_exception(BrokenOff(str(error) if error else f"the receiver hung up {how}"))
             self._answered.exception()  # whoever was about to wait for it may be gone
 
-    def pause_writing(self) -> None:
-        self._writable.clear()
-
-    def resume_writing(self) -> None:
-        self._writable.set()
-
     async def _trickle(self, body: bytes, *, seconds: float) -> None:
         for piece, pause in _pieces(body, seconds=seconds):
             if self.is_closed or self._answered is None or self._answered.done():
@@ -197,9 +190,9 @@ class _Connection(asyncio.Protocol):
             await asyncio.sleep(pause)
 
     async def _written(self) -> None:
-        # The default limits of a transport call what is left below 16 KiB writable.
-        self._transport.set_write_buffer_limits(0)
-        await self._writable.wait()
+        # A transport tells of what falls below its limits, and TLS's takes a limit of 0 for one never to fall below.
+        while self._transport.get_write_buffer_size() and not self.is_closed:
+            await asyncio.sleep(_A_LITTLE)
 
     async def _answer_begun(self) -> None:
         if self._answered is not None and not self._answered.done() and not self._reader.has_begun:

@@ -224,3 +224,40 @@ async def test_what_speaks_no_tls_is_an_error() -> None:
 
     assert answer.status_code is None
     assert answer.error
+
+
+async def test_an_early_reset_comes_when_the_request_is_out() -> None:
+    body, read = b"x" * 30_000_000, 0
+
+    async def counting(there: Peer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal read
+        while data := await reader.read(1 << 16):
+            read += len(data)
+
+    async with peer(counting) as there, connecting() as connections:
+        message = Message("task.started", "envelope", there.url, body, {})
+        answer = await connections.exchange(Attempt(message, 20.0, Transit(reset="early")))
+
+    assert answer.error == "the connection was reset"
+    assert read > len(body) / 2  # what the kernel had not brought over yet is lost with the connection
+
+
+async def test_an_answer_that_ends_with_its_connection() -> None:
+    answer = await exchange_with(b"HTTP/1.1 200 OK\r\n\r\nhello")
+
+    assert (answer.status_code, answer.text) == (200, "hello")
+
+
+async def test_whoever_gives_up_hangs_up() -> None:
+    gone = asyncio.Event()
+
+    async def silent(there: Peer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError):
+            await reader.read()
+        gone.set()
+
+    async with peer(silent) as there, connecting() as connections:
+        answer = await connections.exchange(attempt(there.url, timeout=0.1))
+        await asyncio.wait_for(gone.wait(), 2)
+
+    assert answer.error == "timed out"
