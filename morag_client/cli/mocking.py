@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
 import sys
@@ -152,8 +153,9 @@ def _teller(*, log: bool, as_json: bool) -> Any:
     def tell(attempt: LoggedAttempt) -> None:
         # One write for a line, or those of several tasks could mix.
         line = json.dumps(attempt.as_json()) if as_json else _line(attempt)
-        sys.stdout.write(f"{line}\n")
-        sys.stdout.flush()
+        with contextlib.suppress(OSError):  # whoever read it may be gone, which is nothing to the task
+            sys.stdout.write(f"{line}\n")
+            sys.stdout.flush()
 
     return tell
 

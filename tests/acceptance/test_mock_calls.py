@@ -55,6 +55,15 @@ def test_r2_takes_a_file_with_its_request_data() -> None:
     assert said["webhook_url"] == recorder.url
 
 
+def test_r1_knows_no_document_id_but_the_metadatas() -> None:
+    with asked(profile="r1") as morag, Recorder() as recorder:
+        morag.ingest(webhook_url=recorder.url, document_id="ignored", metadata={"document_id": "d"})
+        morag.ingest(webhook_url=recorder.url, document_id="ignored")
+
+    said = [p["data"]["metadata"].get("document_id") for p in recorder.payloads if p["event_type"] == "task_completed"]
+    assert said == ["d", None]
+
+
 def test_r2_needs_request_data() -> None:
     with asked(profile="r2") as morag:
         nothing = morag.upload("/api/v1/ingest/file")

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import threading
+import time
 from datetime import datetime
 from typing import Any
 from urllib.parse import quote
@@ -294,6 +297,25 @@ def test_what_stages_refuse() -> None:
     assert {name: answer.status_code for name, answer in refusals.items()} == dict.fromkeys(refusals, 400)
     assert all(isinstance(answer.json()["detail"], str) for answer in refusals.values())
     assert (no_request.status_code, bad_json.status_code) == (422, 422)
+
+
+def test_a_server_that_stops_does_not_wait_for_a_stages_webhooks() -> None:
+    with Recorder(500) as recorder, asked(profile="r3") as morag:
+
+        def submit() -> None:
+            with contextlib.suppress(httpx2.HTTPError):
+                execute(morag, webhook_url=recorder.url)
+
+        thread = threading.Thread(target=submit)
+        thread.start()
+        while not recorder.arrivals:
+            time.sleep(0.01)
+        began = time.monotonic()
+        morag.mock.stop()
+        thread.join()
+        took = time.monotonic() - began
+
+    assert took < 0.9
 
 
 def test_faults_befall_stages_too() -> None:

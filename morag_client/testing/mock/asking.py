@@ -29,13 +29,13 @@ class Invalid(Exception):
 
 async def json_of(request: HttpRequest, model: type[AnyRequest]) -> AnyRequest:
     """The body's JSON. Raises Invalid, and HTTPException 413 where there is too much of it."""
-    body = b""
+    body = bytearray()
     async for part in request.stream():
         body += part
         if len(body) > _JSON_LIMIT:
             raise HTTPException(413, f"the body is larger than {_JSON_LIMIT} bytes")
     try:
-        return model.model_validate_json(body or b"null")
+        return model.model_validate_json(bytes(body) or b"null")
     except ValidationError as error:
         raise Invalid(problems(error, "body")) from None
 

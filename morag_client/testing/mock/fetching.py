@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from pathlib import PurePosixPath
 from typing import Final
@@ -14,6 +15,7 @@ from morag_client.testing.mock.hosts import AllowedHosts
 from morag_client.testing.pipeline.document import Document, StepFailure
 
 _TIMEOUT_SECONDS: Final = 10.0
+_IN_ALL_SECONDS: Final = 60.0
 _LIMIT: Final = 50 * 1024 * 1024
 _EXTENSIONS: Final = {
     "text/html": ".html",
@@ -39,12 +41,7 @@ def fetch(url: str, *, allowed: AllowedHosts) -> tuple[str, bytes]:
         ):
             if response.status_code != httpx2.codes.OK:
                 raise StepFailure(f"{url} answered {response.status_code}", error_code="FETCH_FAILED")
-            content = b""
-            for part in response.iter_bytes():
-                content += part
-                if len(content) > _LIMIT:
-                    raise StepFailure(f"{url} is larger than {_LIMIT} bytes", error_code="FETCH_FAILED")
-            return _filename(response), content
+            return _filename(response), _bounded(response)
     except (httpx2.HTTPError, httpx2.InvalidURL) as error:
         reason = str(error) or type(error).__name__
         raise StepFailure(f"{url} could not be fetched: {reason}", error_code="FETCH_FAILED") from error
@@ -54,16 +51,29 @@ def fetch_all(urls: Sequence[str], *, allowed: AllowedHosts) -> bytes:
     """The texts of several documents as one of markdown. Raises StepFailure for the first that cannot be had."""
     from morag_client.testing.pipeline.formats import convert  # noqa: PLC0415  # formats need what `mock` brings
 
-    parts = []
+    text = bytearray()
     for url in urls:
         name, content = fetch(url, allowed=allowed)
-        parts.append(convert(Document(name, content)).markdown)
-    return "\n".join(parts).encode()
+        text += convert(Document(name, content)).markdown.encode() + b"\n"
+        if len(text) > _LIMIT:
+            raise StepFailure(f"the batch is larger than {_LIMIT} bytes", error_code="FETCH_FAILED")
+    return bytes(text)
 
 
 def filename_of(url: str) -> str:
     """The last part of the URL's path, `page` where there is none."""
     return PurePosixPath(unquote(httpx2.URL(url).path)).name or "page"
+
+
+def _bounded(response: httpx2.Response) -> bytes:
+    content, ends_at = bytearray(), time.monotonic() + _IN_ALL_SECONDS
+    for part in response.iter_bytes():
+        content += part
+        if len(content) > _LIMIT:
+            raise StepFailure(f"{response.url} is larger than {_LIMIT} bytes", error_code="FETCH_FAILED")
+        if time.monotonic() > ends_at:
+            raise StepFailure(f"{response.url} takes longer than {_IN_ALL_SECONDS:g} s", error_code="FETCH_FAILED")
+    return bytes(content)
 
 
 def _filename(response: httpx2.Response) -> str:

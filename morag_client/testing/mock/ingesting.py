@@ -14,7 +14,7 @@ from morag_client.testing.mock.asking import field_json, field_object, fields_of
 from morag_client.testing.mock.fetching import fetch, fetch_all, filename_of
 from morag_client.testing.mock.hosts import AllowedHosts
 from morag_client.testing.mock.profiles import Profile
-from morag_client.testing.mock.requests import BatchItem, BatchRequest, FileForm, UrlRequest
+from morag_client.testing.mock.requests import BatchItem, BatchRequest, FileForm, FileRequest, UrlRequest
 from morag_client.testing.mock.running import Submission, Workers
 from morag_client.testing.mock.shipping import Webhook
 from morag_client.testing.mock.uploads import bounded_form
@@ -56,10 +56,11 @@ class Ingesting:
             file = await uploaded(form, max_upload_bytes=self._max_upload_bytes)
             if file is None:
                 raise missing("file")
+            stated: FileForm
             if self._profile.in_fields:
                 stated = fields_of(form, FileForm, metadata=field_object(form, "metadata"))
             else:
-                stated = field_json(form, "request_data", FileForm)
+                stated = field_json(form, "request_data", FileRequest)
         name, content = file
         document = Document(name, content, stated.source_type or "document", said_of(stated))
         webhook = self._webhook(stated.webhook_url)
@@ -148,7 +149,5 @@ class Ingesting:
 
 def said_of(stated: FileForm | BatchItem) -> dict[str, Any]:
     """What the application said of a document, as MoRAG echoes it: its metadata, and the ids beside them."""
-    named = {"document_id": stated.document_id}
-    if isinstance(stated, FileForm):
-        named["collection_name"] = stated.collection_name
+    named = {name: getattr(stated, name, None) for name in ("document_id", "collection_name")}
     return {**(stated.metadata or {}), **{name: value for name, value in named.items() if value is not None}}

@@ -48,16 +48,21 @@ class WebhookConfig(Request):
 
 
 class FileForm(Request):
-    """The fields of `ingest/file` in r1 and the guide; the whole of `request_data` in r2."""
+    """The fields of `ingest/file` in r1 and the guide."""
 
     source_type: Annotated[SourceType | None, Optional] = None
     webhook_url: Annotated[str | None, Optional] = None
     metadata: Object | None = None
+
+
+class FileRequest(FileForm):
+    """`request_data` of `ingest/file` in r2."""
+
     document_id: str | None = None
     collection_name: str | None = None
 
 
-class UrlRequest(FileForm):
+class UrlRequest(FileRequest):
     """The body of `ingest/url`."""
 
     url: str

@@ -148,11 +148,12 @@ class MockMorag:
         return self
 
     def stop(self) -> None:
-        """Takes no more submissions, gives up the tasks that still run, and frees the port."""
+        """Gives up the tasks and stages that still run, takes no more submissions, and frees the port."""
         self._stage_runs.halt()
-        self._server.stop()
         self._workers.halt()
+        # Before the server, whose callers may wait for the webhooks of stages.
         self._post.close()
+        self._server.stop()
         self._workers.join()
 
     def wait(self, task_id: str, *, timeout_seconds: float | None = None) -> bool:
