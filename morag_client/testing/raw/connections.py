@@ -71,7 +71,7 @@ class Connections:
             async with asyncio.timeout(attempt.timeout_seconds):
                 reader = await connection.answer()
         except BaseException:
-            connection.abort()  # whatever comes now would be taken for the next request's
+            connection.abort()  # whoever gives up hangs up, and whatever breaks off ends here
             raise
         if reader.is_reusable and not connection.is_closed:
             self._idle.setdefault(target, []).append(connection)
@@ -125,7 +125,7 @@ class _Connection(asyncio.Protocol):
         return await self._answered
 
     async def send_in(self, transit: Transit, head: bytes, body: bytes, *, patience: float) -> None:
-        """Sends a request as the transit has it. Raises BrokenOff where nothing can come back, TimeoutError."""
+        """Sends a request as the transit has it. Raises BrokenOff where it ends with that, and TimeoutError."""
         arriving = body if transit.cut_at is None else body[: transit.cut_at]
         if transit.body_seconds:
             self.write(head)
@@ -140,7 +140,6 @@ class _Connection(asyncio.Protocol):
             self._reset()
             raise BrokenOff("the connection was reset")
         if transit.cut_at is not None:
-            self._transport.close()
             raise BrokenOff(f"the connection ended after {len(arriving)} of {len(body)} bytes of the body")
 
     def abort(self) -> None:
