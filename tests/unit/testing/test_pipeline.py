@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import html
 import json
+import os
+import subprocess
+import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
+from documents import docx, pdf
 from hypothesis import given, settings, strategies as st
 
 from morag_client.testing.moments import Moment
@@ -253,3 +259,105 @@ def test_headings_open_chunks() -> None:
 def test_a_longer_document_takes_longer() -> None:
     assert realistic_seconds("chunking", size_bytes=0) < realistic_seconds("chunking", size_bytes=10**6)
     assert 3 < realistic_total(size_bytes=4000) < 6
+
+
+FORMATS: dict[str, Callable[[str], bytes]] = {
+    "txt": str.encode,
+    "md": str.encode,
+    "html": lambda text: "".join(f"<p>{html.escape(line)}" for line in text.split("\n")).encode(),
+    "csv": lambda text: "\n".join(f'"{line.replace(chr(34), "")}",1' for line in text.split("\n")).encode(),
+    "json": lambda text: json.dumps({"title": "T", "lines": text.split("\n")}).encode(),
+    "pdf": lambda text: pdf(text.encode("latin-1", "replace").decode("latin-1"), "The second page."),
+    "docx": lambda text: docx("# Heading", *text.split("\n")),
+}
+WORDS = st.sampled_from("the tide rises NOAA Saint-Malo measures gauge is a GPS. Moon! # - | * 12.5 été".split())
+TEXTS = st.lists(st.lists(WORDS, max_size=80).map(" ".join), min_size=1, max_size=8).map("\n".join)
+
+
+@pytest.mark.parametrize("ending", FORMATS)
+@given(text=TEXTS)
+@settings(max_examples=25, deadline=None)
+def test_the_counts_agree_in_every_format(ending: str, text: str) -> None:
+    moments, work = worked(Document(f"a.{ending}", FORMATS[ending](f"Begin {text}")))
+
+    steps = {moment.step: moment.data for moment in moments if moment.status == "completed" and moment.data}
+    result = moments[-1].result
+    assert result is not None
+    conversion, chunking, graph, ingestion = (
+        steps[step] for step in ("markdown_conversion", "chunking", "graph_extraction", "ingestion")
+    )
+    chunks = json.loads(work.artefacts["chunks.json"])
+    assert chunking["chunks_created"] == ingestion["chunks_ingested"] == result["chunks_created"] == len(chunks) > 0
+    assert (
+        ingestion["embeddings_stored"] == result["embeddings_stored"] == ingestion["storage_summary"]["qdrant_points"]
+    )
+    assert graph["entities_extracted"] == ingestion["entities_stored"] == ingestion["storage_summary"]["neo4j_nodes"]
+    assert graph["relations_extracted"] == ingestion["relations_stored"]
+    assert graph["facts_extracted"] == ingestion["facts_stored"] == result["facts_extracted"]
+    markdown = work.artefacts["markdown.md"].decode()
+    assert conversion["conversion_metadata"]["content_length"] == steps["content_processing"]["content_length"]
+    assert conversion["conversion_metadata"]["content_length"] == len(markdown) == result["total_text_length"]
+    metadata = steps["metadata_extraction"]["metadata"]
+    assert metadata == json.loads(work.artefacts["metadata.json"])
+    assert conversion["conversion_metadata"]["page_count"] == metadata["page_count"] >= 1
+    assert [entry["size"] for entry in chunks] == [len(entry["text"]) for entry in chunks]
+    assert sum(len("".join(entry["text"].split())) for entry in chunks) == len("".join(markdown.split()))
+
+
+def test_the_same_file_says_the_same_in_every_process() -> None:
+    program = (
+        "import json, sys\n"
+        "from morag_client.testing.pipeline.document import Document\n"
+        "from morag_client.testing.pipeline.running import run\n"
+        "from morag_client.testing.pipeline.steps import Work\n"
+        "work = Work(Document(sys.argv[1], sys.stdin.buffer.read()), 'task-1')\n"
+        "moments = [[moment.name, moment.data, moment.result] for moment in run(work, clock=lambda: 0.0)]\n"
+        "print(json.dumps([moments, {name: text.decode() for name, text in work.artefacts.items()}]))\n"
+    )
+    for ending, made in FORMATS.items():
+        content = made(sample_document().content.decode())
+        said = {
+            subprocess.run(
+                [sys.executable, "-c", program, f"a.{ending}"],
+                input=content,
+                capture_output=True,
+                check=True,
+                env={**os.environ, "PYTHONHASHSEED": seed},
+            ).stdout
+            for seed in ("1", "2")
+        }
+        assert len(said) == 1
+        assert b"task.completed" in said.pop()
+
+
+def test_a_table_is_cut_between_its_rows() -> None:
+    rows = "\n".join(f"station {number},{number}.5" for number in range(200))
+    moments, work = worked(Document("a.csv", f"name,height\n{rows}".encode()))
+
+    assert len(work.chunks) > 5
+    assert all(line.startswith("| ") and line.endswith(" |") for text in work.chunks for line in text.split("\n"))
+    summary = data_of(moments, "content_processing.completed")["summary"]
+    assert "|" not in summary
+    assert "station" in summary
+
+
+def test_marks_that_were_escaped_are_text_again() -> None:
+    _, work = worked(Document("a.html", b"<p>The GPS* is 2 * 3 of [it](x) and NOAA` has it."))
+
+    assert summary_of(work.text) == "The GPS* is 2 * 3 of [it](x) and NOAA` has it."
+
+
+def test_a_defect_of_ours_is_a_failed_task_and_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    moments, _ = worked(Document("a.txt", b"Text.", metadata=Unreadable()))
+
+    assert [moment.name for moment in moments[-2:]] == ["ingestion.failed", "task.failed"]
+    assert moments[-1].error_details is not None
+    assert moments[-1].error_details["error_code"] == "INTERNAL_ERROR"
+    assert "ValueError" in caplog.text
+
+
+class Unreadable(dict[str, Any]):
+    def get(self, key: str, default: Any = None) -> Any:
+        if key == "collection_name":
+            raise ValueError(key)
+        return default
