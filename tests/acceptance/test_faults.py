@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import random
 import re
 import shutil
 import socket
@@ -288,6 +289,42 @@ def test_many_faults_at_once_lose_nothing_that_was_not_dropped(place: Place) -> 
     assert receiving.counts(place.folder) == (14, 0)
     assert receiving.query(place.folder, "SELECT state FROM webhook_tasks") == [("completed",)]
     assert place.troubles() == []
+
+
+POOL = (
+    faults.duplicate(share=0.5),
+    faults.duplicate(times=3, share=0.3, concurrently=True),
+    faults.drop(share=0.1),
+    faults.delay(seconds=0.02, share=0.3, overtaken=True),
+    faults.reorder(window=5),
+    faults.interleave(),
+    faults.restart(after="chunking.started"),
+    faults.wrong_signature(share=0.1),
+    faults.missing_signature(share=0.1),
+    faults.slow_body(seconds=0.05, share=0.2),
+    faults.corrupt(share=0.2),
+    faults.corrupt(share=0.1, resigned=True),
+    faults.truncate(share=0.2),
+    faults.truncate(share=0.2, shortened=True, attempts=2),
+    faults.truncate(share=0.1, resigned=True),
+    faults.reset(share=0.3),
+    faults.reset(share=0.3, early=True),
+)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_whatever_goes_wrong_what_was_accepted_is_stored_once_and_nothing_else_is(place: Place, seed: int) -> None:
+    plan = FaultPlan(*random.Random(seed).sample(POOL, 6), seed=seed)  # noqa: S311  # no secret is made
+    with Emitter(webhook_url=place.url, secret=deliveries.SECRET, max_retries=2, retry_delay=0.01) as emitter:
+        results = emitter.run_pipeline(faults=plan)
+
+    stored = Counter(bytes(body) for (body,) in receiving.query(place.folder, "SELECT body FROM webhook_events"))
+    sent = {result.message.body for result in results}
+    assert set(stored.values()) == {1}, plan
+    assert {result.message.body for result in results if result.ok} <= set(stored) <= sent, plan
+    assert {result.status_code for result in results} <= {200, 400, 401, None}, plan
+    place.handled(len(stored))
+    assert place.troubles() == [], plan
 
 
 def test_a_seed_gives_the_same_deliveries_again() -> None:
