@@ -115,9 +115,12 @@ class AnswerReader:
         if self._chunked:
             return self._take_chunks(data)
         self.body += data
-        if self._missing is None:
+        if self._missing is None or len(self.body) < self._missing:
             return False
-        return len(self.body) >= self._missing
+        if len(self.body) > self._missing:
+            # Nobody asked for more: whatever it is, it would be taken for the next request's answer.
+            self.body, self.is_reusable = self.body[: self._missing], False
+        return True
 
     def _take_chunks(self, data: bytes) -> bool:
         self._waiting += data

@@ -41,6 +41,13 @@ def test_without_a_length_the_end_of_the_connection_is_the_end() -> None:
     assert (reader.body, reader.is_reusable) == (b"hello", False)
 
 
+def test_what_nobody_asked_for_is_not_the_next_answer() -> None:
+    reader = AnswerReader()
+
+    assert reader.feed(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokHTTP/1.1 200 OK\r\n")
+    assert (reader.body, reader.is_reusable) == (b"ok", False)
+
+
 @pytest.mark.parametrize(
     "begun",
     [
