@@ -12,7 +12,7 @@ import httpx2
 
 from morag_client.api.transport import DIRECT
 from morag_client.testing.mock.hosts import AllowedHosts
-from morag_client.testing.pipeline.document import Document, StepFailure
+from morag_client.testing.pipeline.document import Document, StepFailure, file_name
 
 _TIMEOUT_SECONDS: Final = 10.0
 _IN_ALL_SECONDS: Final = 60.0
@@ -62,7 +62,8 @@ def fetch_all(urls: Sequence[str], *, allowed: AllowedHosts) -> bytes:
 
 def filename_of(url: str) -> str:
     """The last part of the URL's path, `page` where there is none."""
-    return PurePosixPath(unquote(httpx2.URL(url).path)).name or "page"
+    last = PurePosixPath(unquote(httpx2.URL(url).path)).name
+    return file_name(last) if last else "page"
 
 
 def _bounded(response: httpx2.Response) -> bytes:

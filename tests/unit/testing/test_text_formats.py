@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, settings, strategies as st
 
+from morag_client.testing.mock.fetching import filename_of
 from morag_client.testing.pipeline.document import Document, StepFailure, file_name
 from morag_client.testing.pipeline.formats import SUPPORTED_FORMATS, convert
 from morag_client.testing.pipeline.formats.converted import Converted, Limits
@@ -224,6 +225,19 @@ def test_what_a_file_says_of_itself_is_tidied() -> None:
 )
 def test_a_files_name_is_only_a_name(stated: str, name: str) -> None:
     assert file_name(stated) == name
+
+
+@pytest.mark.parametrize(
+    ("url", "name"),
+    [
+        ("http://localhost/a/tides.pdf?x=1", "tides.pdf"),
+        ("http://localhost/..%5C..%5Ca%00b.txt", "ab.txt"),
+        ("http://localhost/%2e%2e%2fa.txt", "a.txt"),
+        ("http://localhost/", "page"),
+    ],
+)
+def test_nor_does_the_name_of_what_is_fetched_lead_anywhere(url: str, name: str) -> None:
+    assert filename_of(url) == name
 
 
 @given(stated=st.text(max_size=400))
