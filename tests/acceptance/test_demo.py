@@ -154,12 +154,12 @@ def read_terminal(primary: int) -> str:
 
 
 def test_a_document_that_fails_is_exit_code_one(tmp_path: Path) -> None:
-    (tmp_path / "report.pdf").write_bytes(b"%PDF-1.7")
-    done = demo("--once", "--speed", "0", "--document", "report.pdf", *FREE_PORTS, cwd=tmp_path)
+    (tmp_path / "report.xyz").write_bytes(b"of nobody's format")
+    done = demo("--once", "--speed", "0", "--document", "report.xyz", *FREE_PORTS, cwd=tmp_path)
 
     assert done.returncode == 1
     assert "markdown_conversion.failed" in done.stdout
-    assert "The task failed: Unsupported file format: .pdf" in done.stdout
+    assert "The task failed: Unsupported file format: .xyz" in done.stdout
     assert "4 events are stored" in done.stdout
 
 
