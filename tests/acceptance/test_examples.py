@@ -23,7 +23,8 @@ EXAMPLES = sorted(path for path in (ROOT / "examples").iterdir() if path.is_dir(
 
 
 def test_every_example_has_a_test():
-    assert [path.name for path in EXAMPLES] == ["01_first_handler", "02_fastapi", "03_exactly_once_money"]
+    names = ["01_first_handler", "02_fastapi", "03_exactly_once_money", "04_tests"]
+    assert [path.name for path in EXAMPLES] == names
 
 
 def test_first_handler(tmp_path):
@@ -74,6 +75,20 @@ def test_exactly_once_money(tmp_path, database):
     charges, charged, owes = owed(database)
     assert charges == 4
     assert 0 < charged == owes
+
+
+@pytest.mark.parametrize("mode", ["asgi", "live"])
+def test_the_tests_to_copy(mode):
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--morag-mode={mode}"],
+        cwd=EXAMPLES[3],
+        env={key: value for key, value in os.environ.items() if not key.startswith("PYTEST")},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert "7 passed" in done.stdout, done.stdout + done.stderr
 
 
 def owed(database) -> tuple[int, ...]:

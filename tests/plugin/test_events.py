@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+pytestmark = pytest.mark.timeout(180)  # each is a whole run, or several
+
 
 @pytest.mark.parametrize("mode", ["asgi", "live"])
 def test_waits_for_an_event_and_its_handlers(run, mode):

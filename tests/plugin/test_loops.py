@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+pytestmark = pytest.mark.timeout(180)  # each is a whole run, or several
+
 ON_ITS_OWN = """
 def noting(registry, where):
     @registry.on("task.started", "task.completed")

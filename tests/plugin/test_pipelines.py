@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+pytestmark = pytest.mark.timeout(180)  # each is a whole run, or several
+
 
 def test_a_handler_is_tested_in_five_lines(run):
     result = run("""
