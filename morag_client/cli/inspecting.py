@@ -29,7 +29,9 @@ def events(
     limit: Limit = 50,
     state: Annotated[str | None, typer.Option(help=f"Only those in this state: {_ANY_STATE}.")] = None,
     task: Annotated[str | None, typer.Option(metavar="TASK_ID", help="Only those of this task.")] = None,
-    name: Annotated[str | None, typer.Option(help="Only those of this name, such as chunking.completed.")] = None,
+    name: Annotated[
+        str | None, typer.Option(metavar="PATTERN", help="Only those of such a name: chunking, '*.failed'.")
+    ] = None,
     database_url: DatabaseUrl = None,
     as_json: AsJson = False,
 ) -> None:
@@ -43,7 +45,7 @@ def events(
 def show_events(records: Sequence[Record], *, as_json: bool = False) -> None:
     """Prints records and what became of them."""
     if not as_json:
-        show_table(("ID", "Received", "Event", "Task", "%", "State", "Handlers"), map(_row, records))
+        show_table(("ID", "Received", "Event", "Task", "%", "State", "Handlers"), map(_row, records), whole="Task")
         return
     from morag_client.receiver.inspection import described  # noqa: PLC0415  # the CLI's help needs none of it
 

@@ -15,6 +15,7 @@ import typer
 from morag_client.cli.acting import Why, Yes, counted, login_name, make_sure, need_answer, progress_bar
 from morag_client.cli.inboxes import AsJson, opened_inbox
 from morag_client.cli.inspecting import show_events
+from morag_client.cli.logs import log_to_terminal
 from morag_client.cli.serving import DatabaseUrl, choose_database, load_receiver
 from morag_client.cli.times import MOMENTS, parse_moment
 from morag_client.errors import ConfigurationError, RecordNotFound
@@ -97,6 +98,7 @@ class _Place:
             return
         choose_database(database_url)
         self.receiver = receiver = load_receiver(app)
+        log_to_terminal(with_times=False)
         self._database_url, self._table_prefix = receiver.settings.database_url, receiver.settings.table_prefix
         if handler is not None and handler not in receiver.handler_names:
             known = ", ".join(receiver.handler_names)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import gc
 import importlib
 import logging
@@ -11,6 +12,7 @@ import os
 import signal
 import socket
 import sys
+import traceback
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +20,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from morag_client.errors import ConfigurationError
+from morag_client.errors import ConfigurationError, MoragError
 
 if TYPE_CHECKING:
     import uvicorn
@@ -88,10 +90,13 @@ def load_receiver(target: str) -> Receiver:
         sys.path.insert(0, str(Path.cwd()))
     try:
         found = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        if error.name is None or not (module_name == error.name or module_name.startswith(f"{error.name}.")):
-            raise
-        raise ConfigurationError(f"there is no module {error.name!r} here; expected MODULE:RECEIVER") from error
+    except MoragError:
+        raise
+    except Exception as error:
+        missing = error.name if isinstance(error, ModuleNotFoundError) else None
+        if missing is not None and (module_name == missing or module_name.startswith(f"{missing}.")):
+            raise ConfigurationError(f"there is no module {missing!r} here; expected MODULE:RECEIVER") from error
+        raise ConfigurationError(f"{module_name!r} cannot be imported:\n{_told_by_the_module(error)}") from error
     receiver = getattr(found, attribute or "receiver", None)
     if not isinstance(receiver, Receiver):
         raise ConfigurationError(
@@ -99,6 +104,18 @@ def load_receiver(target: str) -> Receiver:
             " (an application that mounts one is served by uvicorn itself)"
         )
     return receiver
+
+
+def _told_by_the_module(error: Exception) -> str:
+    """The traceback from the module's own lines on: how we came to import it helps nobody."""
+    place = error.__traceback__
+    while place is not None and _is_importing(place.tb_frame.f_code.co_filename):
+        place = place.tb_next
+    return "".join(traceback.format_exception(type(error), error, place)).rstrip()
+
+
+def _is_importing(filename: str) -> bool:
+    return filename in {__file__, importlib.__file__} or filename.startswith("<frozen importlib")
 
 
 def listen(host: str, port: int, *, option: str = "--port") -> socket.socket:
@@ -114,8 +131,9 @@ def listen(host: str, port: int, *, option: str = "--port") -> socket.socket:
         raise ConfigurationError(f"there is no address {host!r} on this machine; choose another with --host") from error
     except OSError as error:
         listener.close()
+        advice = f"port with {option}" if error.errno != errno.EADDRNOTAVAIL else "address with --host"
         raise ConfigurationError(
-            f"cannot listen on {host}:{port}: {error.strerror or error}; choose another port with {option}"
+            f"cannot listen on {host}:{port}: {error.strerror or error}; choose another {advice}"
         ) from error
     return listener
 
@@ -198,7 +216,9 @@ def _plain_receiver() -> Receiver:
 
 
 def _log(*, with_deliveries: bool) -> None:
-    logging.basicConfig(format="%(asctime)s %(levelname)-7s %(message)s", datefmt="%H:%M:%S", level=logging.WARNING)
+    from morag_client.cli.logs import log_to_terminal  # noqa: PLC0415  # which needs this module
+
+    log_to_terminal()
     logging.captureWarnings(capture=True)
     # What stands in our own code says nothing to whoever serves.
     warnings.formatwarning = lambda message, *_, **__: str(message)

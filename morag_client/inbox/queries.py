@@ -14,6 +14,7 @@ from sqlalchemy.engine import Connection
 from morag_client.errors import RecordNotFound
 from morag_client.inbox.clock import database_clock
 from morag_client.inbox.inbox import Inbox
+from morag_client.inbox.reopening import name_matches
 from morag_client.inbox.rows import STORED
 
 T = TypeVar("T")
@@ -85,12 +86,14 @@ class Queries:
     async def newest(
         self, *, limit: int, state: str | None = None, task_id: str | None = None, name: str | None = None
     ) -> list[Record]:
-        """The newest records with their runs, newest first, without their bodies."""
+        """The newest records with their runs, newest first, without bodies; `name` is a pattern as `@on` takes it."""
         events = self._tables.events
         statement = self._select(body=False).order_by(events.c.id.desc()).limit(limit)
-        for column, wanted in ((events.c.state, state), (events.c.task_id, task_id), (events.c.name, name)):
+        for column, wanted in ((events.c.state, state), (events.c.task_id, task_id)):
             if wanted is not None:
                 statement = statement.where(column == wanted)
+        if name is not None:
+            statement = statement.where(name_matches(self._database, events.c.name, name))
         return await self._read(lambda connection: self._records(connection, statement))
 
     async def received(self, *, limit: int, most_bytes: int) -> list[Record]:

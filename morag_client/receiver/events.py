@@ -19,8 +19,8 @@ class Events:
     ) -> Sequence[Record]:
         """The newest records with their handlers' runs, newest first, without their bodies.
 
-        `state` is stored (waits for its handlers), retrying, handled or failed, `name` that of the event, such as
-        `chunking.completed`; None is any state, task or name. Those of a task, in their order, are
+        `state` is stored (waits for its handlers), retrying, handled or failed, `name` a pattern as `@on` takes it, such
+        as `chunking.completed` or `*.failed`; None is any state, task or name. Those of a task, in their order, are
         `receiver.tasks.events`.
         """
         queries = (await self._lifecycle.runtime()).queries

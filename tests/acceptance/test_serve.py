@@ -200,6 +200,7 @@ def test_insecure_is_said_at_each_start(folder: Path) -> None:
         ([":receiver"], {}, "names no module"),
         ([".app:receiver"], {}, "names no module"),
         (["--host", "no.such.host.invalid"], {}, "--host"),
+        (["--host", "203.0.113.9"], {}, "choose another address with --host"),
         (["--port", "70000"], {}, "--port"),
         (["bad_handler:receiver"], {}, "cannot be supplied"),
     ],
@@ -217,6 +218,46 @@ def test_what_cannot_work_is_exit_code_two_and_says_why(
     assert says in done.stderr.replace("\n", " ")
     assert "Traceback" not in done.stderr
     assert "hunter2" not in done.stderr + done.stdout
+
+
+@pytest.mark.parametrize(
+    ("source", "line", "says"),
+    [
+        ("import no_such_library", "line 1", "ModuleNotFoundError: No module named 'no_such_library'"),
+        ("\nraise OSError('no file')", "line 2", "OSError: no file"),
+        ("\n\ndef f(:", "line 3", "SyntaxError"),
+    ],
+)
+def test_a_module_that_cannot_be_imported_is_exit_code_two_with_its_own_lines(
+    folder: Path, source: str, line: str, says: str
+) -> None:
+    (folder / "broken.py").write_text(source)
+
+    done = commands.run(folder, "serve", "broken:receiver")
+
+    assert done.returncode == 2
+    assert "error: 'broken' cannot be imported:" in done.stderr
+    assert f'broken.py", {line}' in done.stderr
+    assert says in done.stderr
+    assert "typer" not in done.stderr
+    assert "importlib" not in done.stderr
+
+
+def test_what_a_sender_says_tells_the_terminal_nothing(folder: Path) -> None:
+    (folder / "repeats.py").write_text(
+        "from morag_client import Receiver, on\n"
+        "@on('*')\ndef f(event): raise ValueError(event.message)\n"
+        "receiver = Receiver()\n"
+    )
+    with commands.served(folder, "repeats", "--database-url", DATABASE, MORAG_RETRY_ATTEMPTS="1") as served:
+        assert post(served.url, deliveries.task_body(message="a\x1b[2Jb")).status == 200
+        receiving.eventually(lambda: states(folder).get("failed") == 1)
+        assert served.stop() == 0
+    again = commands.run(folder, "replay", "1", "--app", "repeats:receiver", "--database-url", DATABASE)
+
+    for said in (served.output, again.stderr):
+        assert "ValueError: a [2Jb" in said
+        assert "\x1b" not in said
 
 
 def test_nothing_configured_names_the_choices(folder: Path) -> None:
@@ -261,5 +302,5 @@ def test_a_database_that_cannot_be_opened_is_exit_code_one(folder: Path) -> None
     done = commands.run(folder, "serve", "--port", "0")
 
     assert done.returncode == 1
-    assert "not a database" in done.stderr
+    assert "not a database; look at what --database-url or MORAG_DATABASE_URL names" in done.stderr
     assert "Traceback" not in done.stderr

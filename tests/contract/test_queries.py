@@ -64,6 +64,24 @@ async def test_the_newest_come_first_by_state_and_limit(inbox: Inbox, queries: Q
     assert {run.handler: run.state for run in handled.runs} == {"index": "succeeded", "bill": "succeeded"}
 
 
+async def test_the_newest_of_a_name_or_a_pattern(inbox: Inbox, queries: Queries) -> None:
+    for body in (
+        deliveries.task_body(),
+        deliveries.step_body(),
+        deliveries.step_body(step="ingestion", status="failed"),
+    ):
+        await inboxes.record(inbox, body)
+
+    async def named(pattern: str) -> list[str]:
+        return [record.name for record in await queries.newest(limit=9, name=pattern)]
+
+    assert await named("chunking.completed") == await named("chunking") == ["chunking.completed"]
+    assert await named("*.failed") == ["ingestion.failed"]
+    assert await named("task_started") == ["task.started"]
+    assert await named("*") == ["ingestion.failed", "chunking.completed", "task.started"]
+    assert await named("chunking.start") == []
+
+
 async def test_those_that_wait_come_oldest_first_between_two_ids(inbox: Inbox, queries: Queries) -> None:
     await stored(inbox, 6)
     await settled(inbox, 3, "handled")
