@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
@@ -85,7 +86,7 @@ class Line:
 
     def give_up(self) -> None:
         """Lets whatever is under way come to nothing; from any thread."""
-        if not self._loop.is_closed():
+        with contextlib.suppress(RuntimeError):  # it has ended by itself
             self._loop.call_soon_threadsafe(self._carrier.close)
 
     def __enter__(self) -> Self:
