@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import signal
 import sys
 import threading
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from morag_client.testing.mock.deliveries import LoggedAttempt
 
 _DEFAULT_KEY = "test-api-key"
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _REASON = 80
 
 
@@ -79,6 +81,9 @@ def mock(
     """
     from morag_client.testing import FaultPlan, MockMorag  # noqa: PLC0415  # the CLI's help needs none of it
 
+    for chatty in ("python_multipart", "pypdf"):
+        # What they warn of is the caller's affair, who is told so.
+        logging.getLogger(chatty).setLevel(logging.ERROR)
     ending = _Ending()
     plan = FaultPlan.parse(fault, seed=seed) if fault else None
     served = MockMorag(
@@ -104,6 +109,8 @@ def mock(
         for line in _announced(served, profile, api_key, allowed_host, is_signed=is_signed, plan=plan):
             typer.echo(line, err=as_json)
         sys.stdout.flush()
+        if api_key == _DEFAULT_KEY and host not in _LOOPBACK:
+            typer.echo("note: whoever reaches this machine knows the API key; set another with --api-key", err=True)
         ending.wait()
         typer.echo("Stopping ...", err=True)
 

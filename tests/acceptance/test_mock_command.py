@@ -144,6 +144,26 @@ def test_a_key_of_ones_own_is_not_shown(tmp_path: Path) -> None:
     assert "a-key-of-ones-own" not in morag.output + morag.errors
 
 
+def test_others_could_use_the_key_that_everybody_knows(tmp_path: Path) -> None:
+    with mocked(tmp_path, "--host", "0.0.0.0") as open_to_all:
+        open_to_all.stop()
+    with mocked(tmp_path, "--host", "0.0.0.0", "--api-key", "another") as guarded:
+        guarded.stop()
+
+    assert "--api-key" in open_to_all.errors
+    assert "--api-key" not in guarded.errors
+
+
+def test_nonsense_from_callers_makes_no_noise(tmp_path: Path) -> None:
+    with mocked(tmp_path) as morag:
+        headers = {**KEY, "content-type": "multipart/form-data; boundary=y"}
+        answer = httpx2.post(f"{morag.url}/api/v1/ingest/file", headers=headers, content=b"nonsense")
+        morag.stop()
+
+    assert answer.status_code == 400
+    assert morag.errors == "Stopping ...\n"
+
+
 def test_a_line_for_each_attempt(tmp_path: Path) -> None:
     with Recorder(500, 200) as recorder, mocked(tmp_path, "--log", "--retry-delay", "0.01") as morag:
         morag.submit(webhook_url=recorder.url)

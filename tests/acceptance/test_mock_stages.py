@@ -318,6 +318,27 @@ def test_a_server_that_stops_does_not_wait_for_a_stages_webhooks() -> None:
     assert took < 0.9
 
 
+def test_twenty_callers_at_once() -> None:
+    with asked(profile="r3", speed=0.2) as morag, Recorder() as recorder:
+        answers: list[Any] = []
+
+        def submit() -> None:
+            answers.append(morag.upload("/api/v1/stages/execute-all", webhook_url=recorder.url).json())
+
+        threads = [threading.Thread(target=submit) for _ in range(20)]
+        began = time.monotonic()
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        took = time.monotonic() - began
+
+    assert len(recorder.arrivals) == 20 * 7
+    assert all(answer["success"] for answer in answers)
+    # One after the other they would take twenty times 0.7 seconds.
+    assert took < 8
+
+
 def test_faults_befall_stages_too() -> None:
     plan = FaultPlan(faults.duplicate(events="stage.chunker.*"), faults.drop(events="pipeline.*"))
     with asked(profile="r3", faults=plan) as morag, Recorder() as recorder:

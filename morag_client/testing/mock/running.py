@@ -89,8 +89,9 @@ class Workers:
 
     def join(self) -> None:
         """Waits for the tasks that were halted."""
+        ends_at = time.monotonic() + _STOP_SECONDS
         for thread in tuple(self._threads.values()):
-            thread.join(_STOP_SECONDS)
+            thread.join(max(0.0, ends_at - time.monotonic()))
 
     def _add(self, document: Document, task_id: str) -> Work:
         work = Work(document, task_id)
