@@ -7,6 +7,7 @@ import re
 import shlex
 from collections import Counter
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from morag_client.testing.delivering import AS_USUAL, Transit
 from morag_client.testing.faults.courses import twin_of
 from morag_client.testing.faults.shipment import Shipment, Source
 from morag_client.testing.faults.spelling import KINDS, parse_fault, write_fault
+from morag_client.testing.faults.transits import _beginning
 from morag_client.testing.pipeline.running import run
 from morag_client.testing.pipeline.steps import Work
 from morag_client.testing.sample import sample_document
@@ -163,6 +165,35 @@ def test_truncated_on_its_way_the_connection_ends_or_less_arrives() -> None:
     assert 0 < (cut.transits[0].cut_at or 0) < len(cut.message.body)
     assert short.message.body.startswith(short.transits[0].body or b"?")
     assert short.transits[0].cut_at is None
+
+
+def test_faults_of_the_way_add_up() -> None:
+    corrupted = ship(faults.corrupt())
+    both = ship(faults.corrupt(), faults.truncate(shortened=True))
+    other = ship(faults.truncate(shortened=True), faults.corrupt())
+    cuts = ship(faults.truncate(), faults.truncate(), seed=5)
+    one = ship(faults.truncate(), seed=5)
+
+    for usual, whole, short in zip(ship(), corrupted, both, strict=True):
+        arriving = short.transits[0].body or b""
+        assert 0 < len(arriving) < len(usual.message.body)
+        assert (whole.transits[0].body or b"").startswith(arriving)
+    for shipment in other:
+        assert b"\x00" in (shipment.transits[0].body or b"")
+        assert len(shipment.transits[0].body or b"") < len(shipment.message.body)
+    assert all((s.transits[0].cut_at or 0) <= (c.transits[0].cut_at or 0) for s, c in zip(cuts, one, strict=True))
+
+
+def test_a_beginning_is_never_all_and_never_nothing() -> None:
+    assert [_beginning(b"{}", share) for share in (0.0, 0.5, 0.999)] == [b"{"] * 3
+    assert _beginning(b"abcdefghij", 0.3) == b"abc"
+
+
+def test_of_two_tasks_the_longer_one_goes_on_alone() -> None:
+    one, other = ship()[:2], ship()[:5]
+    turns = faults.interleave().strike(lambda task: iter(one if task == "a" else other), Random(0))
+
+    assert list(turns("a")) == [one[0], other[0], one[1], other[1], *other[2:]]
 
 
 def test_a_seed_gives_the_same_again_and_another_seed_something_else() -> None:
