@@ -19,9 +19,8 @@ class Events:
     ) -> Sequence[Record]:
         """The newest records with their handlers' runs, newest first, without their bodies.
 
-        `state` is stored (waits for its handlers), retrying, handled or failed, `name` a pattern as `@on` takes it, such
-        as `chunking.completed` or `*.failed`; None is any state, task or name. Those of a task, in their order, are
-        `receiver.tasks.events`.
+        `state` is stored (waits for its handlers), retrying, handled or failed, `name` a pattern as `@on` takes it
+        (`*.failed`); None is any state, task or name. Those of a task, in their order, are `receiver.tasks.events`.
         """
         queries = (await self._lifecycle.runtime()).queries
         return await queries.newest(limit=limit, state=state, task_id=task_id, name=name)
