@@ -138,19 +138,29 @@ def test_the_ten_lines_of_the_readme(tmp_path):
     assert re.search(r": \d+ chunks$", (tmp_path / "output").read_text(), re.MULTILINE)
 
 
-def test_the_test_in_the_documentation_passes(tmp_path):
-    code = re.search(r"```python\n(.*?)```", (ROOT / "docs/how-to/test-handlers.md").read_text(), re.DOTALL)
-    assert code is not None
-    (tmp_path / "test_handlers.py").write_text(code[1])
+@pytest.mark.parametrize(
+    ("page", "passed"), [("how-to/test-handlers.md", 2), ("tutorial/test-your-integration.md", 5), ("reference/fixtures.md", 2)]
+)
+def test_the_tests_in_the_documentation_pass(page, passed, tmp_path):
+    # given the page's code: the tests, and what its first line says is to be put into another file
+    code = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / page).read_text(), re.DOTALL)
+    (tmp_path / "app.py").write_text("")
+    for number, block in enumerate(code):
+        named = re.match(r"# (\w+\.py)\n", block)
+        if named or "def test_" in block:
+            (tmp_path / (named[1] if named else f"test_{number}.py")).write_text(block)
+    # when they are run
+    options = ["-q", "-p", "no:cacheprovider", "-o", "asyncio_mode=auto", "-o", "pythonpath=."]
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_handlers.py"],
+        [sys.executable, "-m", "pytest", *options],
         cwd=tmp_path,
         capture_output=True,
         text=True,
         timeout=60,
         check=False,
     )
-    assert "1 passed" in done.stdout, done.stdout + done.stderr
+    # then all pass
+    assert f"{passed} passed" in done.stdout, done.stdout + done.stderr
 
 
 @contextlib.contextmanager
