@@ -139,7 +139,8 @@ def test_the_ten_lines_of_the_readme(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("page", "passed"), [("how-to/test-handlers.md", 2), ("tutorial/test-your-integration.md", 5), ("reference/fixtures.md", 2)]
+    ("page", "passed"),
+    [("how-to/test-handlers.md", 2), ("tutorial/test-your-integration.md", 5), ("reference/fixtures.md", 2)],
 )
 def test_the_tests_in_the_documentation_pass(page, passed, tmp_path):
     # given the page's code: the tests, and what its first line says is to be put into another file
