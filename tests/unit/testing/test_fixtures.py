@@ -1,0 +1,52 @@
+"""The classes behind the fixtures, where no run of their own is needed (the rest: tests/plugin)."""
+
+from __future__ import annotations
+
+import importlib.util
+import socket
+
+import pytest
+
+from morag_client import ConfigurationError, Registry
+from morag_client.testing.fixtures import MoragPipeline, MoragReceiver
+
+
+def test_here_is_for_asyncio() -> None:
+    with MoragReceiver(Registry()) as receiver:
+        entering = receiver.here().__aenter__()
+        with pytest.raises(RuntimeError, match=r"here\(\) needs asyncio; .* anyio_backend"):
+            entering.send(None)
+
+
+def test_a_socket_without_a_server_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    there = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "uvicorn" else there(name))
+    with MoragReceiver(Registry()) as receiver, pytest.raises(ConfigurationError, match=r"morag-client\[mock\]"):
+        assert receiver.url
+
+
+def test_settings_that_cannot_work_leave_nothing(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with pytest.raises(ConfigurationError):
+        MoragReceiver(Registry(), settings={"concurrency": 0})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_answers_over_a_socket_do_not_wait_for_acknowledgements() -> None:
+    # Nagle's algorithm, with the other end's delayed acknowledgements, would make 40 ms of each
+    with MoragReceiver(Registry(), live=True) as receiver:
+        run = MoragPipeline(receiver)()
+        assert sorted(delivery.seconds for delivery in run.deliveries)[7] < 0.03
+        assert receiver._listening._socket.proto == socket.IPPROTO_TCP
+
+
+def test_the_address_stays_whoever_serves_it() -> None:
+    registry = Registry()
+    with MoragReceiver(registry, live=True) as receiver:
+        address = receiver.url
+        MoragPipeline(receiver)()
+        receiver._stop()
+        assert receiver.url == address
+        assert len(MoragPipeline(receiver)().events) == 14
+    with pytest.raises(OSError, match="refused"):
+        socket.create_connection(("127.0.0.1", int(address.rpartition(":")[2])), timeout=1)
