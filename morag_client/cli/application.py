@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import sys
+from typing import Annotated, Final
 
 import typer
 
@@ -22,6 +23,9 @@ from morag_client.cli import (
     tasks,
     validating,
 )
+
+_TAKE_FILES: Final = frozenset({"demo", "validate", "sign", "verify"})
+"""Commands that take names of files, which need not be text."""
 
 app = typer.Typer(
     name="morag-client",
@@ -43,11 +47,24 @@ def _show_version(wanted: bool) -> None:
 
 @app.callback()
 def options(
-    version: Annotated[
+    context: typer.Context,
+    _version: Annotated[
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
     """The consumer's side of MoRAG: receive its webhooks, prove who sent them, and look at what arrived."""
+    if context.invoked_subcommand not in _TAKE_FILES:
+        for argument in sys.argv[1:]:
+            _check_text(argument)
+
+
+def _check_text(argument: str) -> None:
+    """Raises typer.BadParameter for bytes that are no text: no database takes them, each with another error."""
+    try:
+        argument.encode()
+    except UnicodeEncodeError:
+        shown = argument.encode("utf-8", "surrogateescape")
+        raise typer.BadParameter(f"an argument is not UTF-8: {shown!r}") from None
 
 
 for group in (

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from morag_client.inbox.inbox import Inbox
 
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line, for machines.")]
-Limit = Annotated[int, typer.Option(help="How many, the newest first.", min=1)]
+MOST: Final = 1_000_000
+Limit = Annotated[int, typer.Option(help="How many, the newest first.", min=1, max=MOST)]
 
 _PATIENCE: Final = 10.0
 """Seconds that the database has for an answer."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, cast
 
 import typer
 
-from morag_client.cli.inboxes import AsJson, local_time, opened_inbox, printable, show_table
+from morag_client.cli.inboxes import MOST, AsJson, local_time, opened_inbox, printable, show_table
 from morag_client.cli.serving import DatabaseUrl
 from morag_client.errors import RecordNotFound
 
@@ -34,7 +34,8 @@ def tasks(
         str | None, typer.Argument(metavar="[TASK_ID]", help="Show this one, with its steps and its events.")
     ] = None,
     limit: Annotated[
-        int, typer.Option(help="How many tasks, the newest first; with TASK_ID, how many of its events.", min=1)
+        int,
+        typer.Option(help="How many tasks, the newest first; with TASK_ID, how many of its events.", min=1, max=MOST),
     ] = 50,
     state: Annotated[str | None, typer.Option(help=f"Only those in this state: {_ANY_STATE}.")] = None,
     document: Annotated[str | None, typer.Option(metavar="DOCUMENT_ID", help="Only those of this document.")] = None,

@@ -84,8 +84,13 @@ def described(record: Record) -> Mapping[str, Any]:
 
 
 def for_anybody(error: InboxUnavailable | ConfigurationError) -> str:
-    """What a sender, or whoever asks for our health, may know of trouble on our side."""
-    return str(error) if isinstance(error, InboxUnavailable) else "the receiver is not set up correctly"
+    """What a sender, or whoever asks for our health, may know of trouble on our side.
+
+    That is our own words. Those of the database may name hosts and users; they come behind a colon, for the log alone.
+    """
+    if isinstance(error, InboxUnavailable):
+        return str(error).partition(": ")[0]
+    return "the receiver is not set up correctly"
 
 
 def _guarded(endpoint: Endpoint, access: Access, wanted: Right) -> Endpoint:

@@ -92,6 +92,9 @@ async def test_those_that_wait_come_oldest_first_between_two_ids(inbox: Inbox, q
 
 
 async def test_an_unknown_id_is_an_error(queries: Queries) -> None:
+    for beyond in (2**31, 10**30):
+        with pytest.raises(RecordNotFound):
+            await queries.get(beyond)
     with pytest.raises(RecordNotFound, match="no record 7"):
         await queries.get(7)
 

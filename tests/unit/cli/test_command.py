@@ -46,6 +46,41 @@ def test_no_command_shows_the_help_and_a_wrong_one_is_bad_usage() -> None:
     assert "no-such-command" in done.stderr
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        *(["events", "--task"], ["events", "--name"], ["tasks"], ["tasks", "--document"], ["replay", "--task"]),
+        *(
+            ["replay", "1", "--why"],
+            ["dead-letters", "list", "--handler"],
+            ["serve"],
+            ["db", "check", "--database-url"],
+        ),
+    ],
+)
+def test_an_argument_that_is_no_text_is_bad_usage(arguments: list[str], tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/morag.db"
+    assert run("db", "upgrade", MORAG_DATABASE_URL=url).returncode == 0
+
+    done = run(*arguments, "a\udcff", MORAG_DATABASE_URL=url)
+
+    assert done.returncode == 2
+    assert "not UTF-8" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("command", [["events"], ["tasks"], ["dead-letters", "list"], ["quarantine", "list"]])
+def test_a_limit_that_no_database_takes_is_bad_usage(command: list[str], tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/morag.db"
+    assert run("db", "upgrade", MORAG_DATABASE_URL=url).returncode == 0
+
+    assert run(*command, "--limit", 1_000_000, MORAG_DATABASE_URL=url).returncode == 0
+    done = run(*command, "--limit", 10**20, MORAG_DATABASE_URL=url)
+
+    assert done.returncode == 2
+    assert "--limit" in done.stderr
+
+
 def test_sign_and_verify_agree_over_a_pipe() -> None:
     body = bodies.body("task_started")
     signature = run("sign", stdin=body, MORAG_WEBHOOK_SECRET="new,old").stdout.strip()
