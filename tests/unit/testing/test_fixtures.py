@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import importlib.util
 import socket
+import threading
+import time
 
 import pytest
 
-from morag_client import ConfigurationError, Registry
+from morag_client import ConfigurationError, Event, Registry
 from morag_client.testing.fixtures import MoragPipeline, MoragReceiver
 
 
@@ -50,3 +52,20 @@ def test_the_address_stays_whoever_serves_it() -> None:
         assert len(MoragPipeline(receiver)().events) == 14
     with pytest.raises(OSError, match="refused"):
         socket.create_connection(("127.0.0.1", int(address.rpartition(":")[2])), timeout=1)
+
+
+def test_an_async_handler_that_blocks_the_loop_is_suspected() -> None:
+    registry = Registry()
+    over = threading.Event()
+
+    @registry.on("task.started")
+    async def block(event: Event) -> None:
+        over.wait(10)
+
+    with MoragReceiver(registry) as receiver, receiver.emitter() as emitter:
+        emitter.send_task_started(task_id="t")
+        time.sleep(0.2)
+        with pytest.raises(TimeoutError, match="does an async def handler block it"):
+            receiver.run(receiver.receiver.stats(), timeout=0.2)
+        over.set()
+        receiver.settle()
