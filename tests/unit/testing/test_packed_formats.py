@@ -10,7 +10,7 @@ import zipfile
 
 import pypdf
 import pytest
-from documents import TEXT, archive, docx, pdf, pdf_of
+from documents import TEXT, WORD, archive, docx, pdf, pdf_of
 
 from morag_client.testing.pipeline.document import Document, StepFailure
 from morag_client.testing.pipeline.formats import convert
@@ -142,6 +142,23 @@ def test_what_cannot_be_read_says_why(name: str, content: bytes, code: str) -> N
     assert failure.details == {"error_code": code, "attempted_format": name[2:]}
     assert str(failure).startswith(f"{name} cannot be converted to markdown: it")
     assert len(str(failure)) < 400
+
+
+ENTITIES = f'<!DOCTYPE w [<!ENTITY a "b">]><w:document xmlns:w="{WORD}"><w:body><w:p><w:r><w:t>&a;</w:t></w:r></w:p>'
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (docx(parts={"word/document.xml": f"{ENTITIES}</w:body></w:document>".encode()}), "document type declaration"),
+        (squeezed(zipfile.ZIP_LZMA), "compressed as no word processor does"),
+        (squeezed(zipfile.ZIP_BZIP2), "compressed as no word processor does"),
+        (archive({"other.txt": b"no document"}), "no Word document"),
+        (lying_about_its_size(), "damaged"),
+    ],
+)
+def test_the_reason_is_the_first_that_there_is(content: bytes, reason: str) -> None:
+    assert reason in str(refusal("a.docx", content))
 
 
 @pytest.mark.parametrize(

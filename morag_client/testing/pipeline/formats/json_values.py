@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from morag_client.testing.pipeline.formats.converted import Allowance, Converted, Stated, Unreadable, too_large
-from morag_client.testing.pipeline.formats.encoding import decoded, whole
+from morag_client.testing.pipeline.formats.encoding import decoded
 from morag_client.testing.pipeline.formats.markup import escaped, escaped_lines, flat, table
 
 _DEEPEST_HEADING: Final = 6
@@ -25,7 +25,7 @@ def read_json(content: bytes, allowance: Allowance) -> Converted:
     value = _parsed(text)
     _check_depth(value, allowance)
     markdown = "\n\n".join(block for block in _Writer(allowance).blocks(value, level=1) if block)
-    return Converted(whole(markdown), _stated(value))
+    return Converted(markdown, _stated(value))
 
 
 def _parsed(text: str) -> Any:

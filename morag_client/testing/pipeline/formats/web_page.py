@@ -7,7 +7,7 @@ from typing import Final
 
 from morag_client.testing.pipeline.formats.blocks import Blocks, Kind
 from morag_client.testing.pipeline.formats.converted import Allowance, Converted, Stated
-from morag_client.testing.pipeline.formats.encoding import decoded, whole
+from morag_client.testing.pipeline.formats.encoding import decoded
 from morag_client.testing.pipeline.formats.inline import CODE, LINK, Inline, code_fence, image
 from morag_client.testing.pipeline.formats.markup import escaped_lines, flat, table
 from morag_client.testing.pipeline.formats.tags import tokens
@@ -98,7 +98,7 @@ class _Reader:
             modified=self._said.get("modified"),
             language=self._said.get("language"),
         )
-        return Converted(whole(str(self._blocks)), stated)
+        return Converted(str(self._blocks), stated)
 
     @property
     def size(self) -> int:
