@@ -17,7 +17,6 @@ from morag_client.testing.pipeline.document import file_name
 _MIB: Final = 1024 * 1024
 MAX_UPLOAD_BYTES: Final = 50 * _MIB
 _OTHER_FIELDS_BYTES: Final = _MIB
-_READ_ON_BYTES: Final = 256 * _MIB
 
 
 @asynccontextmanager
@@ -30,7 +29,6 @@ async def bounded_form(request: Request, *, max_upload_bytes: int) -> AsyncItera
     except HTTPException as error:
         if not counted.exceeded:
             raise
-        await counted.read_on()
         raise _too_large(max_upload_bytes) from error
     try:
         yield form
@@ -51,25 +49,15 @@ class _Counted:
     def __init__(self, receive: Receive, bound: int) -> None:
         self._receive = receive
         self._left = bound
-        self._more = True
         self.exceeded = False
 
     async def __call__(self) -> Message:
         message = await self._receive()
-        self._more = message["type"] == "http.request" and message.get("more_body", False)
         self._left -= len(message.get("body", b""))
         if self._left < 0:
             self.exceeded = True
             raise MultiPartException("the body is too large")  # the one exception at which the parser closes its files
         return message
-
-    async def read_on(self) -> None:
-        """Lets a client finish that sends first and reads afterwards: it would not see the answer otherwise."""
-        left = _READ_ON_BYTES
-        while self._more and left > 0:
-            message = await self._receive()
-            self._more = message["type"] == "http.request" and message.get("more_body", False)
-            left -= len(message.get("body", b""))
 
 
 def _too_large(max_upload_bytes: int) -> HTTPException:
