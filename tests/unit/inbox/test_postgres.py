@@ -330,7 +330,7 @@ async def second():
 {ending}
 del inbox
 gc.collect()
-print("threads", threading.active_count())
+print("threads", threading.active_count(), flush=True)
 sys.stdin.readline()
 """
 IN_ORDER = "asyncio.run(first())\nasyncio.run(second())"
