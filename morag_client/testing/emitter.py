@@ -21,7 +21,7 @@ from morag_client.testing.calls import Call
 from morag_client.testing.carrying import Line
 from morag_client.testing.composing import Composer, Moments
 from morag_client.testing.delivering import DeliveryResult, deliver
-from morag_client.testing.faults.plan import FaultPlan
+from morag_client.testing.faults.plan import FaultPlan, require_plan
 from morag_client.testing.load.recording import Recording
 from morag_client.testing.load.report import LoadReport
 from morag_client.testing.load.running import Load
@@ -202,7 +202,7 @@ class Emitter:
 
     def check_faults(self, faults: FaultPlan) -> None:
         """Raises ConfigurationError where one would strike nothing that is sent here."""
-        faults.check(is_signed=self._composer.secret is not None)
+        require_plan(faults).check(is_signed=self._composer.secret is not None)
 
     def close(self) -> None:
         """Closes the connections and gives up what still waits for a retry."""

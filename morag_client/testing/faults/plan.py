@@ -79,3 +79,12 @@ def _seed(text: str) -> int:
         return int(text)
     except ValueError:
         raise ConfigurationError(f"the seed {text!r} is no whole number") from None
+
+
+def require_plan(faults: object) -> FaultPlan:
+    """The plan that this is. Raises ConfigurationError for a fault by itself, or its words."""
+    if not isinstance(faults, FaultPlan):
+        raise ConfigurationError(
+            f"faults= takes a FaultPlan, not {faults!r:.80}; write FaultPlan(faults.drop()) or FaultPlan.parse(['drop'])"
+        )
+    return faults

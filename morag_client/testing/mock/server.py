@@ -15,7 +15,7 @@ from starlette.routing import BaseRoute
 from morag_client.api.transport import require_token
 from morag_client.errors import ConfigurationError
 from morag_client.testing.delivering import DeliveryResult
-from morag_client.testing.faults.plan import FaultPlan
+from morag_client.testing.faults.plan import FaultPlan, require_plan
 from morag_client.testing.mock.artefacts import Artefacts
 from morag_client.testing.mock.carrying import Post
 from morag_client.testing.mock.deliveries import DeliveryLog, LoggedAttempt
@@ -88,7 +88,7 @@ class MockMorag:
         if webhook_secret is not None:
             secret_keys([webhook_secret])
         if faults is not None:
-            faults.check(is_signed=webhook_secret is not None)
+            require_plan(faults).check(is_signed=webhook_secret is not None)
         manners = Manners(timeout_seconds=timeout_seconds, max_retries=max_retries, retry_delay=retry_delay)
         manners.check()
         from_environment(os.environ)

@@ -34,7 +34,9 @@ def title_of(text: str, *, filename: str) -> str:
     if found:
         return found[0]
     first = text.strip().partition("\n")[0].strip()
-    return first if first and len(first) <= 100 and not first.endswith(".") else PurePath(filename).stem  # noqa: PLR2004
+    # What begins with a mark is a table, a list, a quotation or a picture.
+    says_it = first[:1].isalnum() and len(first) <= 100 and not first.endswith(".")  # noqa: PLR2004
+    return first if says_it else PurePath(filename).stem
 
 
 def topics_of(text: str) -> list[str]:

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from morag_client.errors import ConfigurationError
-from morag_client.testing import FaultPlan, faults
+from morag_client.testing import Emitter, FaultPlan, MockMorag, faults
 from morag_client.testing.composing import Composer
 from morag_client.testing.delivering import AS_USUAL, Transit
 from morag_client.testing.faults.courses import twin_of
@@ -372,3 +372,14 @@ def test_the_guide_has_every_fault_and_spells_it_right() -> None:
     assert {type(fault) for fault in written} == {type(fault) for fault in made} == set(KINDS.values())
     headings = " ".join(re.findall(r"^### (.*)$", PAGE, re.MULTILINE)).replace(",", "").split()
     assert sorted(headings) == sorted(KINDS)
+
+
+@pytest.mark.parametrize("slip", [faults.drop(), "drop", [faults.drop()]])
+def test_a_fault_without_a_plan_is_said_to_need_one(slip: object) -> None:
+    with (
+        Emitter(webhook_url="http://127.0.0.1:9/webhook") as emitter,
+        pytest.raises(ConfigurationError, match=r"takes a FaultPlan, .* write FaultPlan\("),
+    ):
+        emitter.run_pipeline(faults=slip)
+    with pytest.raises(ConfigurationError, match="takes a FaultPlan"):
+        MockMorag(faults=slip)

@@ -223,6 +223,8 @@ def test_titles() -> None:
     assert title_of(TIDES, filename="x.md") == "Tides"
     assert title_of("A short first line\n\nand more.", filename="x.txt") == "A short first line"
     assert title_of("A sentence that ends.", filename="notes-2025.txt") == "notes-2025"
+    for marked in ("| name | age |", "- 1\n- 2", "> quoted", "![a picture](x.png)", ""):
+        assert title_of(marked, filename="people.csv") == "people"
 
 
 def test_entities_are_typed_by_what_they_look_like() -> None:
