@@ -85,6 +85,6 @@ def require_plan(faults: object) -> FaultPlan:
     """The plan that this is. Raises ConfigurationError for a fault by itself, or its words."""
     if not isinstance(faults, FaultPlan):
         raise ConfigurationError(
-            f"faults= takes a FaultPlan, not {faults!r:.80}; write FaultPlan(faults.drop()) or FaultPlan.parse(['drop'])"
+            f"faults= takes a FaultPlan, not {faults!r:.80}; write FaultPlan(faults.drop()), or FaultPlan.parse(…)"
         )
     return faults
