@@ -10,6 +10,7 @@ from uuid import uuid4
 import typer
 
 from morag_client.cli.loading import load_and_report
+from morag_client.cli.sending import MaxRetries, RetryDelay, Secret, Seed, Timeout, first_of
 from morag_client.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -34,10 +35,7 @@ def register(app: typer.Typer) -> None:
 
 def emit(
     url: Annotated[str, typer.Option(help="The receiver's webhook URL, e.g. http://127.0.0.1:8001/webhook.")],
-    secret: Annotated[
-        str | None,
-        typer.Option(envvar="MORAG_WEBHOOK_SECRET", help="Signs each body; of several by commas the first."),
-    ] = None,
+    secret: Secret = None,
     bearer_token: Annotated[
         str | None,
         typer.Option(envvar="MORAG_BEARER_TOKENS", help="Goes along as Authorization: Bearer; of several the first."),
@@ -54,23 +52,16 @@ def emit(
     progress_events: Annotated[
         bool, typer.Option("--progress-events", help="Also task_progress at 25, 50 and 75 %: 17 events.")
     ] = False,
-    max_retries: Annotated[
-        int | None, typer.Option(min=0, help="Attempts after the first. Default: WEBHOOK_MAX_RETRIES, else as MoRAG.")
-    ] = None,
-    retry_delay: Annotated[
-        float | None,
-        typer.Option(min=0, help="Seconds, doubled each time. Default: WEBHOOK_RETRY_DELAY, else as MoRAG."),
-    ] = None,
-    timeout: Annotated[
-        float | None, typer.Option(help="Seconds for an answer. Default: WEBHOOK_TIMEOUT, else as MoRAG.")
-    ] = None,
+    max_retries: MaxRetries = None,
+    retry_delay: RetryDelay = None,
+    timeout: Timeout = None,
     fault: Annotated[
         list[str] | None,
         typer.Option(
             metavar="FAULT", help="What goes wrong: duplicate:times=3, 'drop:events=*.started', ...; more than once."
         ),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Decides what the faults leave to chance.")] = 0,
+    seed: Seed = 0,
     tasks: Annotated[
         int, typer.Option(min=1, help="As many tasks: no line for each delivery, a report at the end.")
     ] = 1,
@@ -100,8 +91,8 @@ def emit(
     )
     emitter = Emitter(
         webhook_url=url,
-        secret=_first(secret),
-        bearer_token=_first(bearer_token),
+        secret=first_of(secret),
+        bearer_token=first_of(bearer_token),
         dialect=dialect,  # type: ignore[arg-type]  # refused there with the choices
         timeout_seconds=timeout,
         max_retries=max_retries,
@@ -180,10 +171,6 @@ class _Report:
         if status in _ADVICE and not self._has_advised:
             self._has_advised = True
             typer.echo(f"error: {_ADVICE[status].format(url=without_credentials(self._url))}", err=True)
-
-
-def _first(several: str | None) -> str | None:
-    return None if several is None else several.split(",")[0].strip()
 
 
 def _line(result: DeliveryResult) -> str:

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from morag_client.cli.sending import MaxRetries, RetryDelay, Secret, Seed, Timeout, first_of
+
 if TYPE_CHECKING:
     from morag_client.testing import FaultPlan, MockMorag
     from morag_client.testing.mock.deliveries import LoggedAttempt
@@ -38,10 +40,7 @@ def mock(
     api_key: Annotated[
         str, typer.Option(envvar="MORAG_API_KEY", help="What callers say as Authorization: Bearer.")
     ] = _DEFAULT_KEY,
-    webhook_secret: Annotated[
-        str | None,
-        typer.Option(envvar="MORAG_WEBHOOK_SECRET", help="Signs each webhook; of several by commas the first."),
-    ] = None,
+    webhook_secret: Secret = None,
     bearer_token: Annotated[
         str | None,
         typer.Option(
@@ -55,21 +54,14 @@ def mock(
             help="Post to and fetch from these only; more than once. Default: post anywhere, fetch from this machine.",
         ),
     ] = None,
-    max_retries: Annotated[
-        int | None, typer.Option(min=0, help="Attempts after the first. Default: WEBHOOK_MAX_RETRIES, else as MoRAG.")
-    ] = None,
-    retry_delay: Annotated[
-        float | None,
-        typer.Option(min=0, help="Seconds, doubled each time. Default: WEBHOOK_RETRY_DELAY, else as MoRAG."),
-    ] = None,
-    timeout: Annotated[
-        float | None, typer.Option(help="Seconds for an answer. Default: WEBHOOK_TIMEOUT, else as MoRAG.")
-    ] = None,
+    max_retries: MaxRetries = None,
+    retry_delay: RetryDelay = None,
+    timeout: Timeout = None,
     fault: Annotated[
         list[str] | None,
         typer.Option(metavar="FAULT", help="What goes wrong with webhooks, as for emit; more than once."),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Decides what the faults leave to chance.")] = 0,
+    seed: Seed = 0,
     log: Annotated[bool, typer.Option("--log", help="A line for each attempt of a delivery.")] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="As --log, one JSON object a line, for machines; the rest to stderr.")
@@ -93,8 +85,8 @@ def mock(
         port=port,
         port_option="--port",
         api_key=api_key,
-        webhook_secret=_first(webhook_secret),
-        bearer_token=_first(bearer_token),
+        webhook_secret=first_of(webhook_secret),
+        bearer_token=first_of(bearer_token),
         allowed_hosts=allowed_host or None,
         speed=speed,
         timeout_seconds=timeout,
@@ -180,7 +172,3 @@ def _line(attempt: LoggedAttempt) -> str:
     if attempt.again_in is not None:
         shown += f"  again in {attempt.again_in:g} s"
     return shown
-
-
-def _first(several: str | None) -> str | None:
-    return None if several is None else several.split(",")[0].strip()
