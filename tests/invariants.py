@@ -2,17 +2,61 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections import Counter, defaultdict
+from collections.abc import Callable, Coroutine, Iterator
+from dataclasses import dataclass
 from typing import Any
 
+import databases
 import deliveries
-from stepping import OPEN, Key, Stored
+import inboxes
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
+from stepping import EFFECTS, OPEN, Key, Stored
 
+from morag_client.inbox.inbox import Inbox
 from morag_client.progress.state import TaskState, advance, as_values, fresh, from_values
 from morag_client.wire.decoding import decode_object
 from morag_client.wire.parsing import read_payload
 
 RANK = {None: -1, "pending": 0, "running": 0, "lost": 1, "failed": 2, "cancelled": 3, "completed": 4}
+
+
+@dataclass(frozen=True)
+class World:
+    """One inbox for all examples: to make its tables takes longer than an example."""
+
+    do: Callable[[Coroutine[Any, Any, Any]], Any]
+    inbox: Inbox
+
+
+@contextlib.contextmanager
+def opened_world(database: databases.TestDatabase, **options: Any) -> Iterator[World]:
+    with asyncio.Runner() as runner:
+        opened = inboxes.opened(database.url, **options)
+        inbox = runner.run(opened.__aenter__())
+        runner.run(inboxes.run_sql(inbox, EFFECTS))
+        yield World(runner.run, inbox)
+        runner.run(opened.__aexit__(None, None, None))
+
+
+def draw(machine: Callable[[], RuleBasedStateMachine], *, examples: int | None, otherwise: int, steps: int) -> None:
+    """Lets the machine take so many steps so many times: the same each time, or others where a number was asked for."""
+    run_state_machine_as_test(
+        machine,
+        settings=settings(
+            max_examples=examples or otherwise,
+            stateful_step_count=steps,
+            derandomize=not examples,
+            database=None,
+            deadline=None,
+            print_blob=True,
+            phases=(Phase.generate, Phase.shrink),
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
 
 
 class Promises:

@@ -10,16 +10,16 @@ import asyncio
 import itertools
 import time
 from collections import defaultdict
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import databases
 import inboxes
 import pytest
-from hypothesis import HealthCheck, Phase, settings, strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
-from invariants import Promises, body_of, succeeded
-from stepping import EFFECTS, LEASE, POLICY, Script, empty, stored
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from invariants import Promises, World, body_of, draw, opened_world, succeeded
+from stepping import LEASE, POLICY, Script, empty, stored
 
 from morag_client import Context, Receiver
 from morag_client.handlers.dispatch import Dispatcher
@@ -329,37 +329,15 @@ class Engines(Promises, RuleBasedStateMachine):
 _LATER = "UPDATE webhook_handler_runs SET next_attempt_at = next_attempt_at - 5000, scheduled_at = scheduled_at - 5000"
 
 
-class World:
-    def __init__(self, do: Callable[[Coroutine[Any, Any, Any]], Any], inbox: Inbox) -> None:
-        self.do = do
-        self.inbox = inbox
-
-
 @pytest.fixture
 def world(database: databases.TestDatabase) -> Iterator[World]:
-    with asyncio.Runner() as runner:
-        opened = inboxes.opened(database.url, on_stored=lambda record_id, hand_over: hand_over(record_id))
-        inbox = runner.run(opened.__aenter__())
-        runner.run(inboxes.run_sql(inbox, EFFECTS))
-        yield World(runner.run, inbox)
-        runner.run(opened.__aexit__(None, None, None))
+    with opened_world(database, on_stored=lambda record_id, hand_over: hand_over(record_id)) as opened:
+        yield opened
 
 
 @pytest.mark.timeout(36_000)  # for as many examples as one likes
 def test_engines_keep_the_invariants_whatever_happens_around_them(
     database: databases.TestDatabase, world: World, request: pytest.FixtureRequest
 ) -> None:
-    wanted = request.config.getoption("examples")
-    run_state_machine_as_test(
-        lambda: Engines(world),
-        settings=settings(
-            max_examples=wanted or EXAMPLES[database.kind],
-            stateful_step_count=STEPS,
-            derandomize=not wanted,
-            database=None,
-            deadline=None,
-            print_blob=True,
-            phases=(Phase.generate, Phase.shrink),
-            suppress_health_check=list(HealthCheck),
-        ),
-    )
+    examples = request.config.getoption("examples")
+    draw(lambda: Engines(world), examples=examples, otherwise=EXAMPLES[database.kind], steps=STEPS)

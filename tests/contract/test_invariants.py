@@ -17,14 +17,13 @@ from typing import Any, NamedTuple
 import databases
 import inboxes
 import pytest
-from hypothesis import HealthCheck, Phase, settings, strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
-from invariants import Promises, body_of, succeeded
-from stepping import EFFECTS, OPEN, Script, Stored, Worker, empty, stored
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from invariants import Promises, World, body_of, draw, opened_world, succeeded
+from stepping import OPEN, Script, Stored, Worker, empty, stored
 
 from morag_client.inbox import dead_letters
 from morag_client.inbox.dead_letters import DeadLetterFilter
-from morag_client.inbox.inbox import Inbox
 from morag_client.inbox.replay_criteria import ReplayCriteria
 from morag_client.inbox.replaying import replay, replay_one
 
@@ -285,39 +284,15 @@ def _owns(now: Stored, name: str, lane: bytes, epoch: int) -> bool:
     return row is not None and (row.owner, row.epoch) == (name, epoch)
 
 
-class World:
-    """One inbox for all examples: to make its tables takes longer than an example."""
-
-    def __init__(self, do: Callable[[Coroutine[Any, Any, Any]], Any], inbox: Inbox) -> None:
-        self.do = do
-        self.inbox = inbox
-
-
 @pytest.fixture
 def world(database: databases.TestDatabase) -> Iterator[World]:
-    with asyncio.Runner() as runner:
-        opened = inboxes.opened(database.url)
-        inbox = runner.run(opened.__aenter__())
-        runner.run(inboxes.run_sql(inbox, EFFECTS))
-        yield World(runner.run, inbox)
-        runner.run(opened.__aexit__(None, None, None))
+    with opened_world(database) as opened:
+        yield opened
 
 
 @pytest.mark.timeout(36_000)  # for as many examples as one likes
 def test_any_interleaving_keeps_the_invariants(
     database: databases.TestDatabase, world: World, request: pytest.FixtureRequest
 ) -> None:
-    wanted = request.config.getoption("examples")
-    run_state_machine_as_test(
-        lambda: Interleavings(world),
-        settings=settings(
-            max_examples=wanted or EXAMPLES[database.kind],
-            stateful_step_count=STEPS,
-            derandomize=not wanted,
-            database=None,
-            deadline=None,
-            print_blob=True,
-            phases=(Phase.generate, Phase.shrink),
-            suppress_health_check=list(HealthCheck),
-        ),
-    )
+    examples = request.config.getoption("examples")
+    draw(lambda: Interleavings(world), examples=examples, otherwise=EXAMPLES[database.kind], steps=STEPS)
