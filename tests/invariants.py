@@ -14,7 +14,7 @@ import deliveries
 import inboxes
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
-from stepping import EFFECTS, OPEN, Key, Stored
+from stepping import EFFECTS, OPEN, WAITING, Key, Stored
 
 from morag_client.inbox.inbox import Inbox
 from morag_client.progress.state import TaskState, advance, as_values, fresh, from_values
@@ -140,7 +140,7 @@ def succeeded(now: Stored) -> set[Key]:
 
 def _states_by(runs: set[str]) -> set[str]:
     """What a record can be with runs in these states; until all have been made, it may be `stored`."""
-    if runs & set(OPEN):
+    if runs & set(WAITING):
         return {"stored", "retrying"}
     return {"stored", "failed" if "failed" in runs else "handled"}
 

@@ -32,6 +32,8 @@ POLICY = RetryPolicy(attempts=ATTEMPTS, first=60, cap=600)
 """With `random` always 1: nothing becomes due by itself while a test runs."""
 EFFECTS = "CREATE TABLE effects (record_id INTEGER NOT NULL)"
 OPEN = ("retrying", "stuck")
+"""States of runs that have a time."""
+WAITING = (*OPEN, "orphaned")
 
 Key = tuple[int, str]
 """A run: its record's id and its handler's name."""
@@ -181,14 +183,17 @@ class Worker:
         self.script.outcomes = outcomes
         runs: list[RunRow] = []
         began = len(self.script.calls)
-        postponed = await self._runner.run(turn, runs.append)
+        orphaned = await self._runner.run(turn, runs.append)
         record_id = turn.work.record_id
         if sticks:  # as a plain function would be said to be, before it ended
             said = [call for call in self.script.calls[began:] if call.handler != "money"]
             stuck = [RunRow(one.handler, "stuck", one.attempt, "", None, now(), now(), 0.0) for one in said]
             self.finished += [Settlement(record_id, key, turn.epoch, "unfinished", [one]) for one in stuck]
-        self.finished.append(Settlement(record_id, key, turn.epoch, _outcome(turn, runs), runs, postponed))
+        self.finished.append(Settlement(record_id, key, turn.epoch, _outcome(turn, runs), runs, orphaned))
         return turn
+
+    async def adopt(self) -> None:
+        await self._ownership.adopt(self._runner.handler_names)
 
     async def forget_the_dead(self) -> None:
         await self._ownership.forget_the_dead()

@@ -27,6 +27,7 @@ _Name = Annotated[
     str | None, typer.Option(metavar="PATTERN", help="Only those of events of such a name: chunking, '*.failed'.")
 ]
 _Task = Annotated[str | None, typer.Option(metavar="TASK_ID", help="Only those of this task.")]
+_Orphans = Annotated[bool, typer.Option("--orphans", help="Runs that wait for a handler that is gone, instead.")]
 _All = Annotated[bool, typer.Option("--all", help="All of them.")]
 
 
@@ -44,11 +45,12 @@ def list_them(
     handler: _Handler = None,
     name: _Name = None,
     task: _Task = None,
+    orphans: _Orphans = False,
     database_url: DatabaseUrl = None,
     as_json: AsJson = False,
 ) -> None:
     """List the runs that gave up, and why."""
-    letters = asyncio.run(_newest(database_url, _filter(None, handler, name, task), limit=limit))
+    letters = asyncio.run(_newest(database_url, _filter(None, handler, name, task, orphaned=orphans), limit=limit))
     if as_json:
         for letter in letters:
             typer.echo(json.dumps(_described(letter)))
@@ -72,6 +74,7 @@ def show(
     about = {
         "Dead letter": str(letter.id),
         "Handler": letter.handler,
+        "Waits for": f"a handler {letter.handler}; no worker has had one" if letter.state == "orphaned" else "",
         "Attempts": str(letter.attempts),
         "Last attempt": f"{local_time(run.started_at if run else None)} to {local_time(letter.finished_at)}",
         "Error": letter.error or "",
@@ -93,6 +96,7 @@ def retry(
     handler: _Handler = None,
     name: _Name = None,
     task: _Task = None,
+    orphans: _Orphans = False,
     everything: _All = False,
     why: Why = None,
     yes: Yes = False,
@@ -103,7 +107,7 @@ def retry(
 
     A running receiver on the same database picks them up within a second or two. Asks, unless all are named by id.
     """
-    wanted = _chosen(ids, handler, name, task, everything=everything)
+    wanted = _chosen(ids, handler, name, task, orphaned=orphans, everything=everything)
     number, unknown = _sure("Try {} again?", database_url, wanted, yes=yes or _is_named(wanted))
     done = asyncio.run(_retry(database_url, wanted, number=number, why=why))
     if as_json:
@@ -123,6 +127,7 @@ def discard(
     handler: _Handler = None,
     name: _Name = None,
     task: _Task = None,
+    orphans: _Orphans = False,
     everything: _All = False,
     why: Why = None,
     yes: Yes = False,
@@ -130,7 +135,7 @@ def discard(
     as_json: AsJson = False,
 ) -> None:
     """Give runs up for good. Their errors stay with their records."""
-    wanted = _chosen(ids, handler, name, task, everything=everything)
+    wanted = _chosen(ids, handler, name, task, orphaned=orphans, everything=everything)
     number, unknown = _sure("Give {} up for good?", database_url, wanted, yes=yes)
     done = asyncio.run(_discard(database_url, wanted, number=number, why=why))
     typer.echo(json.dumps({"discarded": done}) if as_json else f"{counted(done, 'dead letter')} given up")
@@ -140,19 +145,27 @@ def discard(
 
 
 def _chosen(
-    ids: Sequence[int] | None, handler: str | None, name: str | None, task: str | None, *, everything: bool
+    ids: Sequence[int] | None,
+    handler: str | None,
+    name: str | None,
+    task: str | None,
+    *,
+    orphaned: bool,
+    everything: bool,
 ) -> DeadLetterFilter:
     """Raises typer.BadParameter where it is not said which, or that all are meant beside which."""
-    wanted = _filter(ids, handler, name, task)
+    wanted = _filter(ids, handler, name, task, orphaned=orphaned)
     if wanted.is_everything != everything:
         raise typer.BadParameter("--all means all of them; leave the rest out" if everything else _WHICH)
     return wanted
 
 
-def _filter(ids: Sequence[int] | None, handler: str | None, name: str | None, task: str | None) -> DeadLetterFilter:
+def _filter(
+    ids: Sequence[int] | None, handler: str | None, name: str | None, task: str | None, *, orphaned: bool
+) -> DeadLetterFilter:
     from morag_client.inbox.dead_letters import DeadLetterFilter  # noqa: PLC0415  # the CLI's help needs none of it
 
-    return DeadLetterFilter(ids=ids or None, handler=handler, name=name, task_id=task)
+    return DeadLetterFilter(ids=ids or None, handler=handler, name=name, task_id=task, orphaned=orphaned)
 
 
 def _is_named(wanted: DeadLetterFilter) -> bool:

@@ -73,5 +73,10 @@ def _row(record: Record) -> Sequence[str]:
     return str(record.id), local_time(record.received_at), record.name, task, progress, record.state, runs
 
 
+def run_state(run: HandlerRun) -> str:
+    """The state of a run, as a listing says it."""
+    return "orphaned, no worker has this handler" if run.state == "orphaned" else run.state
+
+
 def _said(run: HandlerRun) -> str:
-    return f"{run.handler}: {run.state}" + (f" ({printable(run.error)})" if run.error else "")
+    return f"{run.handler}: {run_state(run)}" + (f" ({printable(run.error)})" if run.error else "")

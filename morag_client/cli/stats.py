@@ -70,7 +70,8 @@ def _counts(found: Statistics) -> Iterator[tuple[str, int, str]]:
     yield "received", found.total_received, ""
     yield "handled", found.successful, _share(found.success_rate, of="those that are through")
     yield "failed", found.failed, f"dead letters: {found.dead_letters:,}" if found.dead_letters else ""
-    yield "retrying", found.retrying, ""
+    orphaned = f"handlers' runs without a handler (orphaned): {found.orphaned:,}" if found.orphaned else ""
+    yield "retrying", found.retrying, orphaned
     yield "waiting", found.waiting, ""
     yield "quarantined", found.quarantined, "not among those received" if found.quarantined else ""
 

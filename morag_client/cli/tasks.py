@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, cast
 import typer
 
 from morag_client.cli.inboxes import MOST, AsJson, local_time, opened_inbox, printable, show_table
+from morag_client.cli.inspecting import run_state
 from morag_client.cli.serving import DatabaseUrl
 from morag_client.errors import RecordNotFound
 
@@ -182,4 +183,4 @@ def _said(run: HandlerRun) -> str:
     attempt = f", attempt {run.attempts}" if run.attempts > 1 else ""
     again = f", again at {local_time(run.next_attempt_at)}" if run.next_attempt_at else ""
     error = f" ({printable(run.error)})" if run.error else ""
-    return f"{run.handler}: {run.state}{attempt}{again}{error}"
+    return f"{run.handler}: {run_state(run)}{attempt}{again}{error}"

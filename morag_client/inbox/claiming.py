@@ -17,7 +17,7 @@ from morag_client.inbox.settling import RETRYING
 from morag_client.inbox.statements import Among, ManyRows, Row
 
 _LANE: Final = ("key", "tenant", "task_id", "record_id", "first_record_id", "owner", "epoch", "sequence")
-_OWNERSHIP: Final = frozenset(_LANE) - {"sequence"}
+_OWNERSHIP: Final = (frozenset(_LANE) | {"deaths"}) - {"sequence"}
 
 
 class Claiming:

@@ -1,4 +1,4 @@
-"""Runs that gave up: kept until somebody acts."""
+"""Runs that gave up, or whose handlers are gone: kept until somebody acts."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from morag_client.inbox.reopening import (
     name_matches,
     reset_runs,
 )
-from morag_client.inbox.settling import RETRYING, state_by_runs
+from morag_client.inbox.settling import ORPHANED, RETRYING, state_by_runs
 
 OnBatch = Callable[[int], None]
 """Told after each batch's commit how many it were."""
@@ -32,7 +32,10 @@ OnBatch = Callable[[int], None]
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """A handler's run that gave up; `id` is the run's. `traceback` is None in listings."""
+    """A handler's run that gave up; `id` is the run's. `traceback` is None in listings.
+
+    `state` is `failed`, or `orphaned` where the run waits for a handler that is gone.
+    """
 
     id: int
     record_id: int
@@ -43,21 +46,26 @@ class DeadLetter:
     attempts: int
     error: str | None
     finished_at: datetime | None
+    state: str = "failed"
     traceback: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeadLetterFilter:
-    """Which dead letters, all of what is given having to hold; nothing given: all. `name` is a pattern of `@on`."""
+    """Which dead letters, all of what is given having to hold; nothing given: all. `name` is a pattern of `@on`.
+
+    With `orphaned`, not those that gave up are meant, but those whose handlers are gone; an id may be of either.
+    """
 
     ids: Sequence[int] | None = None
     handler: str | None = None
     name: str | None = None
     task_id: str | None = None
+    orphaned: bool = False
 
     @property
     def is_everything(self) -> bool:
-        return all(getattr(self, one.name) is None for one in fields(self))
+        return all(getattr(self, one.name) is None for one in fields(self) if one.name != "orphaned")
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,13 +187,13 @@ class _Change:
         return len(dead)
 
     def _dead(self, records: Sequence[LockedRecord]) -> list[int]:
-        """Those of the runs that still are dead letters."""
+        """Those of the runs that still are dead letters, or orphans."""
         found = (run for record in records for run in record.runs)
-        return [run.id for run in found if run.state == "failed" and run.id in self._run_ids]
+        return [run.id for run in found if run.state in {"failed", ORPHANED} and run.id in self._run_ids]
 
 
 def _entry(database: Database, wanted: DeadLetterFilter, *, action: str, who: str, why: str | None) -> audit.Entry:
-    criteria = {key: value for key, value in asdict(wanted).items() if value is not None}
+    criteria = {key: value for key, value in asdict(wanted).items() if value is not None and value is not False}
     return audit.Entry(database.tables, action=action, who=who, why=why, criteria=criteria)
 
 
@@ -212,7 +220,7 @@ def _last(chosen: Select[Any], number: ColumnElement[int]) -> Select[Any]:
 def _select(database: Database, *, traceback: bool) -> Select[Any]:
     events, runs = database.tables.events, database.tables.runs
     columns: list[ColumnElement[Any]] = [
-        runs.c[name] for name in ("id", "record_id", "handler", "attempts", "error", "finished_at")
+        runs.c[name] for name in ("id", "record_id", "handler", "attempts", "error", "finished_at", "state")
     ]
     columns += [events.c.name.label("event_name"), events.c.task_id, events.c.tenant]
     columns += [runs.c.traceback] if traceback else []
@@ -221,8 +229,10 @@ def _select(database: Database, *, traceback: bool) -> Select[Any]:
 
 def _conditions(database: Database, wanted: DeadLetterFilter) -> list[ColumnElement[bool]]:
     events, runs = database.tables.events, database.tables.runs
-    # Written as in the partial index, which a parameter would not be known to fit.
-    conditions: list[ColumnElement[bool]] = [runs.c.state == literal_column("'failed'")]
+    # Written as in the partial indexes, which a parameter would not be known to fit.
+    dead, gone = (runs.c.state == literal_column(f"'{state}'") for state in ("failed", ORPHANED))
+    meant = gone if wanted.orphaned else dead
+    conditions: list[ColumnElement[bool]] = [or_(dead, gone) if wanted.ids is not None else meant]
     if wanted.ids is not None:
         conditions.append(among(database, runs.c.id, [one for one in wanted.ids if 0 < one <= LARGEST_ID]))
     if wanted.handler is not None:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal, NamedTuple
 
-RunState = Literal["succeeded", "retrying", "failed", "discarded", "stuck"]
+RunState = Literal["succeeded", "retrying", "failed", "discarded", "stuck", "orphaned"]
 
 
 class Claimable(NamedTuple):
@@ -101,7 +101,7 @@ class Settlement(NamedTuple):
     epoch: int
     outcome: Outcome
     runs: Sequence[RunRow]
-    postponed: Sequence[str] = ()
+    orphaned: Sequence[str] = ()
     """The handlers whose runs are due and that do not exist in this process: they wait for one that has them."""
 
     @property

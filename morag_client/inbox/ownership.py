@@ -10,13 +10,14 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Final
 
-from sqlalchemy import ColumnElement, and_, delete, select, update
+from sqlalchemy import ColumnElement, and_, delete, func, select, update
 from sqlalchemy.engine import Connection
 
 from morag_client.inbox.claiming import Claiming
 from morag_client.inbox.clock import database_clock
 from morag_client.inbox.database import Database
 from morag_client.inbox.lanes import Claimable, Grant, Project, Settlement
+from morag_client.inbox.orphans import adopt
 from morag_client.inbox.schedule import mend_schedule
 from morag_client.inbox.settling import Settling
 from morag_client.inbox.tables import Tables
@@ -42,9 +43,10 @@ class Ownership:
     async def beat(self, *, hostname: str, pid: int) -> None:
         """Says that this worker is alive. Raises InboxUnavailable."""
         workers, clock = self._tables.workers, database_clock(self._database)
-        row = {"id": self._worker_id, "hostname": hostname[:255], "pid": pid, "heartbeat_at": clock}
-        statement = self._database.insert(workers).values(row)
-        statement = statement.on_conflict_do_update(index_elements=[workers.c.id], set_={"heartbeat_at": clock})
+        row = {"id": self._worker_id, "hostname": hostname[:255], "pid": pid}
+        alive = {"heartbeat_at": clock, "lease": self._lease}
+        statement = self._database.insert(workers).values(row | alive)
+        statement = statement.on_conflict_do_update(index_elements=[workers.c.id], set_=alive)
         await self._database.write(lambda connection: connection.execute(statement), patience=self._lease)
 
     async def forget_the_dead(self) -> None:
@@ -54,7 +56,7 @@ class Ownership:
         before it was settled, by the commit of a transactional handler, is wanted by nobody any more.
         """
         tasks, workers = self._tables.tasks, self._tables.workers
-        long_ago = workers.c.heartbeat_at < database_clock(self._database) - _DEAD_LEASES * self._lease
+        long_ago = workers.c.heartbeat_at < database_clock(self._database) - _DEAD_LEASES * self._lease_of_each
         theirs = tasks.c.owner.in_(select(workers.c.id).where(long_ago))
         held = select(tasks.c.key).where(theirs).order_by(tasks.c.key).limit(_AT_ONCE).with_for_update()
         holding = select(tasks.c.owner).where(tasks.c.owner.is_not(None))
@@ -67,6 +69,10 @@ class Ownership:
             connection.execute(delete(workers).where(long_ago, workers.c.id.not_in(holding)))
 
         await self._database.write(work)
+
+    async def adopt(self, handlers: Sequence[str]) -> int:
+        """Lets runs that had lost their handlers be tried again, where it is one of these; how many there were."""
+        return await adopt(self._database, handlers)
 
     async def mend_schedule(self) -> None:
         """Puts right what a clock that was set back has put off."""
@@ -127,8 +133,13 @@ class Ownership:
 
     def _lives(self) -> ColumnElement[bool]:
         """Whether a worker is alive. One that beat in the future did so before the clock was set back."""
-        workers, clock = self._tables.workers, database_clock(self._database)
-        return and_(workers.c.heartbeat_at > clock - self._lease, workers.c.heartbeat_at < clock + self._lease)
+        workers, clock, lease = self._tables.workers, database_clock(self._database), self._lease_of_each
+        return and_(workers.c.heartbeat_at > clock - lease, workers.c.heartbeat_at < clock + lease)
+
+    @property
+    def _lease_of_each(self) -> ColumnElement[float]:
+        """The lease that a worker lives by, which need not be ours; those of an earlier release said none."""
+        return func.coalesce(self._tables.workers.c.lease, self._lease)
 
 
 _AT_ONCE: Final = 500

@@ -27,7 +27,8 @@ class HandlerRun:
     """One handler's outcome for a record.
 
     `state` is `succeeded`, `retrying` (again at `next_attempt_at`), `failed` (it gave up: a dead letter), `discarded`,
-    or `stuck` (a plain function that did not end in time and still runs).
+    `stuck` (a plain function that did not end in time and still runs), or `orphaned` (it was due in a process that has
+    no such handler, and waits for one that has).
     """
 
     handler: str

@@ -89,8 +89,8 @@ def reset_runs(connection: Connection, database: Database, run_ids: Sequence[int
 
 
 def bring_forward(connection: Connection, database: Database, run_ids: Sequence[int]) -> None:
-    """Lets runs that are to be tried again be so now."""
-    _schedule(connection, database, run_ids)
+    """Lets runs that are to be tried again, or wait for their handlers to exist, be tried now."""
+    _schedule(connection, database, run_ids, state=RETRYING)
 
 
 def let_retry(connection: Connection, database: Database, record_ids: Sequence[int]) -> None:

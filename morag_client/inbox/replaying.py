@@ -28,7 +28,7 @@ from morag_client.inbox.reopening import (
 )
 from morag_client.inbox.replay_criteria import Replay, ReplayCriteria
 from morag_client.inbox.rows import STORED
-from morag_client.inbox.settling import RETRYING
+from morag_client.inbox.settling import ORPHANED, RETRYING
 
 Kind = Literal["replayed", "brought_forward", "waiting", "pruned"]
 OnBatch = Callable[[Replay, Sequence[int]], None]
@@ -162,7 +162,7 @@ class _Batch:
             self.handlers.append(self._criteria.handler)
         else:
             again = [run for run in record.runs if run.state == "failed"]
-            sooner = [run for run in record.runs if run.state == RETRYING]
+            sooner = [run for run in record.runs if run.state in {RETRYING, ORPHANED}]
             self._forward += [run.id for run in sooner]
             if not again and record.state != RETRYING:
                 self._afresh.append(record.id)

@@ -16,8 +16,7 @@ from morag_client.inbox.statements import ManyRows, Row
 from morag_client.inbox.tables import Tables
 
 RETRYING: Final = "retrying"
-ORPHAN_PAUSE: Final = 15 * 60.0
-"""Seconds until it is looked again whether there is a handler of that name."""
+ORPHANED: Final = "orphaned"
 _CHANGED = ("state", "attempts", "error", "traceback", "started_at", "finished_at", "next_attempt_at", "scheduled_at")
 
 
@@ -39,11 +38,11 @@ class Settling:
         waiting = (events.c.id == bindparam("record"), or_(events.c.state == STORED, events.c.state == RETRYING))
         becoming = update(events).where(*waiting).values(state=bindparam("becomes"))
         self._write_state = ManyRows(becoming, ("becomes", "record"))
-        runs, clock = self._tables.runs, database_clock(database)
-        self._postpone_run = (
+        runs = self._tables.runs
+        self._orphan_run = (
             update(runs)
             .where(runs.c.record_id == bindparam("record"), runs.c.handler == bindparam("name"))
-            .values(state=RETRYING, next_attempt_at=clock + ORPHAN_PAUSE, scheduled_at=clock)
+            .values(state=ORPHANED, next_attempt_at=None, scheduled_at=None)
         )
         by_runs = state_by_runs(self._tables)
         self._derive_state = update(events).where(*waiting).values(state=by_runs)
@@ -59,7 +58,7 @@ class Settling:
         lost = handled - mine
         kept = [settlement for settlement in settlements if (settlement.lane, settlement.epoch) not in lost]
         self._write_runs(connection, [(settlement.record_id, run) for settlement in kept for run in settlement.runs])
-        self._postpone(connection, kept)
+        self._orphan(connection, kept)
         self._write_states(connection, kept)
         lanes = {lane for lane, _ in mine} - ({lane for lane, _ in lost} - {settlement.lane for settlement in kept})
         self.release(connection, [lane for lane in release if lane in lanes])
@@ -95,10 +94,10 @@ class Settling:
             return set()
         return {(row.key, row.epoch) for row in connection.execute(self._lock, {"lanes": wanted})}
 
-    def _postpone(self, connection: Connection, settlements: Sequence[Settlement]) -> None:
-        postponed = [{"record": one.record_id, "name": name} for one in settlements for name in one.postponed]
-        if postponed:
-            connection.execute(self._postpone_run, postponed)
+    def _orphan(self, connection: Connection, settlements: Sequence[Settlement]) -> None:
+        orphaned = [{"record": one.record_id, "name": name} for one in settlements for name in one.orphaned]
+        if orphaned:
+            connection.execute(self._orphan_run, orphaned)
 
     def _write_states(self, connection: Connection, settlements: Sequence[Settlement]) -> None:
         known = [(one.outcome, one.record_id) for one in settlements if one.outcome in {"handled", "failed"}]
@@ -109,7 +108,7 @@ class Settling:
         self._derive_unfinished(connection, [one.record_id for one in settlements if one.outcome == "unfinished"])
 
     def _derive_unfinished(self, connection: Connection, record_ids: Sequence[int]) -> None:
-        """A record that is `retrying` is found by its runs that are due: without any it would stay so for ever."""
+        """A record that is `retrying` is found by its runs: where none waits it would stay so for ever."""
         if record_ids:
             connection.execute(self._derive_retrying, [{"record": record_id} for record_id in record_ids])
 
@@ -123,7 +122,7 @@ def state_by_runs(tables: Tables) -> ColumnElement[str]:
         among = or_(*(runs.c.state == state for state in states))
         return exists().where(runs.c.record_id == events.c.id, among).correlate(events)
 
-    return case((some("retrying", "stuck"), RETRYING), (some("failed"), "failed"), else_="handled")
+    return case((some(RETRYING, "stuck", ORPHANED), RETRYING), (some("failed"), "failed"), else_="handled")
 
 
 def _upsert(database: Database) -> Any:

@@ -49,8 +49,9 @@ class Statistics:
 
     Exact, and of everything that is stored: `total_received` (records; a delivery that was repeated counts once, one in
     quarantine does not), of which are `successful` (all handlers are through), `failed` (one gave up), `waiting` and
-    `retrying`; `dead_letters` (runs that gave up) and `quarantined` (deliveries). `last_error` is the last one
-    among the newest 1,000 dead letters and the 1,000 runs that will be retried last.
+    `retrying`; `dead_letters` (runs that gave up), `orphaned` (runs that wait for a handler that is gone) and
+    `quarantined` (deliveries). `last_error` is the last one among the newest 1,000 dead letters and the 1,000 runs that
+    will be retried last.
 
     Of the newest 10,000 tasks: `tasks` (how many are in each state) and `steps` (how long completed steps took, by
     name, the 64 most frequent ones).
@@ -62,6 +63,7 @@ class Statistics:
     waiting: int
     retrying: int
     dead_letters: int
+    orphaned: int
     quarantined: int
     last_error: LastError | None
     tasks: Mapping[str, int]
@@ -111,6 +113,7 @@ def _counting(tables: Tables, *, is_sqlite: bool) -> Select[Any]:
         _count(events, events.c.state == literal_column("'retrying'")).label("retrying"),
         _count(events, events.c.state == literal_column("'failed'")).label("failed"),
         _count(tables.runs, tables.runs.c.state == literal_column("'failed'")).label("dead_letters"),
+        _count(tables.runs, tables.runs.c.state == literal_column("'orphaned'")).label("orphaned"),
         _count(tables.quarantine).label("quarantined"),
     )
 

@@ -150,6 +150,7 @@ def _runs(metadata: MetaData, prefix: str) -> Table:
     )
     _partial(f"ix_{prefix}webhook_handler_runs_due", table.c.next_attempt_at, where="next_attempt_at IS NOT NULL")
     _partial(f"ix_{prefix}webhook_handler_runs_dead", table.c.id, where="state = 'failed'")
+    _partial(f"ix_{prefix}webhook_handler_runs_orphaned", table.c.handler, where="state = 'orphaned'")
     return table
 
 
@@ -168,6 +169,8 @@ def _tasks(metadata: MetaData, prefix: str) -> Table:
         # By which tasks are listed, the newest first.
         Column("first_record_id", _Number),
         *_progress(),
+        # How many workers in succession died while they held it; 0 once it was given back in order.
+        Column("deaths", Integer, nullable=False, server_default="0"),
     )
     _partial(f"ix_{prefix}webhook_tasks_first", table.c.first_record_id, where="first_record_id IS NOT NULL")
     _partial(f"ix_{prefix}webhook_tasks_owner", table.c.owner, where="owner IS NOT NULL")
@@ -218,6 +221,8 @@ def _workers(metadata: MetaData, prefix: str) -> Table:
         Column("pid", Integer, nullable=False),
         # Seconds since 1970 by the database's clock, the only one that all workers share.
         Column("heartbeat_at", Float, nullable=False),
+        # For how many seconds a heartbeat is good; each worker says its own.
+        Column("lease", Float),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable, Sequence
 
 from morag_client.errors import InboxError
 from morag_client.inbox.database import DriverError
@@ -13,13 +14,27 @@ logger = logging.getLogger("morag_client.processing")
 
 
 class Heart:
-    """Beats three times in a lease (seconds), so that nobody takes over a worker that is alive."""
+    """Beats three times in a lease (seconds), so that nobody takes over a worker that is alive.
 
-    def __init__(self, ownership: Ownership, *, lease: float, hostname: str, pid: int) -> None:
+    `handlers` are the names of those that exist here; `on_adopted` is told when runs of theirs wait again.
+    """
+
+    def __init__(
+        self,
+        ownership: Ownership,
+        *,
+        lease: float,
+        hostname: str,
+        pid: int,
+        handlers: Callable[[], Sequence[str]],
+        on_adopted: Callable[[], None],
+    ) -> None:
         self._ownership = ownership
         self._lease = lease
         self._hostname = hostname
         self._pid = pid
+        self._handlers = handlers
+        self._on_adopted = on_adopted
         self._beating: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -36,14 +51,21 @@ class Heart:
         await asyncio.wait([self._beating])
 
     async def _keep_beating(self) -> None:
+        await self._quietly(self._adopt)
         while True:
             await asyncio.sleep(self._lease / 3)
-            try:
-                await self._beat()
-                await self._ownership.mend_schedule()
-                await self._ownership.forget_the_dead()
-            except (DriverError, InboxError, OSError) as error:
-                logger.warning("this worker could not say that it is alive: %s", error)
+            await self._quietly(self._beat, self._ownership.mend_schedule, self._ownership.forget_the_dead, self._adopt)
+
+    async def _quietly(self, *steps: Callable[[], Awaitable[None]]) -> None:
+        try:
+            for step in steps:
+                await step()
+        except (DriverError, InboxError, OSError) as error:
+            logger.warning("this worker could not say that it is alive: %s", error)
+
+    async def _adopt(self) -> None:
+        if await self._ownership.adopt(self._handlers()):
+            self._on_adopted()
 
     async def _beat(self) -> None:
         await self._ownership.beat(hostname=self._hostname, pid=self._pid)

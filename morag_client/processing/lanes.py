@@ -126,7 +126,7 @@ class Lanes:
         turn = lane.queue.popleft()
         record_id, runs = turn.work.record_id, list[RunRow]()
         outcome: Outcome = "unfinished"
-        postponed: Sequence[str] = ()
+        orphaned: Sequence[str] = ()
 
         def on_outcome(run: RunRow) -> None:
             if run.state == "stuck":  # said at once, since it may never end
@@ -135,7 +135,7 @@ class Lanes:
                 runs.append(run)
 
         try:
-            postponed = await self._run(turn, on_outcome)
+            orphaned = await self._run(turn, on_outcome)
             outcome = _outcome(turn, runs)
         except Exception:  # not a handler's, but ours: a record that nobody settles would hold up its task for ever
             logger.exception("record %d could not be handled", record_id)
@@ -143,7 +143,7 @@ class Lanes:
         finally:
             # Where a shutdown cuts it off, the record still waits, but not for those handlers that are done.
             if runs or outcome != "unfinished":
-                self._finish(Settlement(record_id, lane.key, lane.epoch, outcome, runs, postponed))
+                self._finish(Settlement(record_id, lane.key, lane.epoch, outcome, runs, orphaned))
 
     def _finish(self, settlement: Settlement) -> None:
         self.finished.append(settlement)

@@ -53,7 +53,14 @@ class LocalEngine:
         self._lanes = Lanes(runner.run, goes_on=runner.goes_on, concurrency=concurrency, on_finished=self._wake)
         clock = asyncio.get_running_loop().time
         self._intake = Intake(queries, in_hand=self._lanes.record_ids, poll=poll, clock=clock)
-        self._heart = Heart(ownership, lease=lease, hostname=socket.gethostname(), pid=os.getpid())
+        self._heart = Heart(
+            ownership,
+            lease=lease,
+            hostname=socket.gethostname(),
+            pid=os.getpid(),
+            handlers=lambda: runner.handler_names,
+            on_adopted=self.look_again,
+        )
         self._projecting = Projecting()
         self._has_news = asyncio.Event()
         # Lanes that were claimed and turned out to have nothing to do.

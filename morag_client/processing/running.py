@@ -44,6 +44,12 @@ class Runner:
         self._retry = retry
         self._clock = clock
         self._random = random
+        self._missed: set[str] = set()
+
+    @property
+    def handler_names(self) -> Sequence[str]:
+        """The handlers that exist here."""
+        return self._dispatcher.handler_names
 
     def goes_on(self, lane: bytes) -> bool:
         """Whether a plain function of this lane is still running in its thread, cancelled or not."""
@@ -176,7 +182,12 @@ class Runner:
         for run in due:
             if run.handler in known:
                 on_outcome(self._unwanted(run, f"it does not ask for {event.name}"))
-        return [run.handler for run in due if run.handler not in known]
+        gone = [run.handler for run in due if run.handler not in known and run.state != "orphaned"]
+        for name in gone:
+            if name not in self._missed:
+                self._missed.add(name)
+                logger.warning("there is no handler %s here; its runs wait for a worker that has one, as orphans", name)
+        return gone
 
     def _unwanted(self, run: EarlierRun, why: str) -> RunRow:
         at = self._clock()
@@ -193,4 +204,4 @@ def _has_turn(before: EarlierRun | None, *, is_retry: bool) -> bool:
     """Whether a handler is to run now, for the first time or again."""
     if before is None:
         return not is_retry
-    return before.state in {"retrying", "stuck"} and before.is_due
+    return before.state == "orphaned" or (before.state in {"retrying", "stuck"} and before.is_due)

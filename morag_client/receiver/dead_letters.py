@@ -18,17 +18,24 @@ class DeadLetters:
     """The handlers' runs that gave up, kept until somebody acts: `receiver.dead_letters`.
 
     Those that are meant are chosen by `handler`, `name` (a pattern as `@on` takes it) and `task_id`, and where
-    something is done to them also by their ids; all that is given has to hold. All of it raises InboxUnavailable.
+    something is done to them also by their ids; all that is given has to hold. With `orphaned`, the runs are meant that
+    wait for a handler that is gone. All of it raises InboxUnavailable.
     """
 
     def __init__(self, lifecycle: Lifecycle) -> None:
         self._lifecycle = lifecycle
 
     async def list(
-        self, *, limit: int = 50, handler: str | None = None, name: str | None = None, task_id: str | None = None
+        self,
+        *,
+        limit: int = 50,
+        handler: str | None = None,
+        name: str | None = None,
+        task_id: str | None = None,
+        orphaned: bool = False,
     ) -> Sequence[DeadLetter]:
         """The newest dead letters, newest first, without their tracebacks; nothing given: all."""
-        wanted = DeadLetterFilter(handler=handler, name=name, task_id=task_id)
+        wanted = DeadLetterFilter(handler=handler, name=name, task_id=task_id, orphaned=orphaned)
         return await dead_letters.newest((await self._lifecycle.runtime()).inbox.database, wanted, limit=limit)
 
     async def get(self, dead_letter_id: int) -> DeadLetter:
@@ -41,6 +48,7 @@ class DeadLetters:
         handler: str | None = None,
         name: str | None = None,
         task_id: str | None = None,
+        orphaned: bool = False,
         who: str = "application",
         why: str | None = None,
     ) -> Retried:
@@ -49,7 +57,7 @@ class DeadLetters:
         `who` and `why` go into the audit. Raises RecordNotFound where an id is no dead letter, and ConfigurationError
         where nothing says which are meant; nothing is changed then.
         """
-        wanted = _chosen(ids, handler=handler, name=name, task_id=task_id)
+        wanted = _chosen(ids, handler=handler, name=name, task_id=task_id, orphaned=orphaned)
         runtime = await self._lifecycle.runtime()
         await _check(runtime, ids)
         try:
@@ -64,18 +72,21 @@ class DeadLetters:
         handler: str | None = None,
         name: str | None = None,
         task_id: str | None = None,
+        orphaned: bool = False,
         who: str = "application",
         why: str | None = None,
     ) -> int:
         """Gives dead letters up for good; how many there were. Arguments and errors are those of `retry`."""
-        wanted = _chosen(ids, handler=handler, name=name, task_id=task_id)
+        wanted = _chosen(ids, handler=handler, name=name, task_id=task_id, orphaned=orphaned)
         runtime = await self._lifecycle.runtime()
         await _check(runtime, ids)
         return await dead_letters.discard(runtime.inbox.database, wanted, who=who, why=why)
 
 
-def _chosen(ids: Sequence[int], *, handler: str | None, name: str | None, task_id: str | None) -> DeadLetterFilter:
-    wanted = DeadLetterFilter(ids=ids or None, handler=handler, name=name, task_id=task_id)
+def _chosen(
+    ids: Sequence[int], *, handler: str | None, name: str | None, task_id: str | None, orphaned: bool
+) -> DeadLetterFilter:
+    wanted = DeadLetterFilter(ids=ids or None, handler=handler, name=name, task_id=task_id, orphaned=orphaned)
     if wanted.is_everything:  # which a list of ids that happens to be empty does not mean
         raise ConfigurationError("say which dead letters: by id, handler, name or task; name='*' means all of them")
     return wanted

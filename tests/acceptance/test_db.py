@@ -10,6 +10,8 @@ import commands
 import databases
 import pytest
 
+from morag_client.inbox.schema import HEAD
+
 
 @pytest.fixture
 def run(database: databases.TestDatabase, tmp_path: Path):
@@ -25,12 +27,12 @@ def test_tables_are_made_once_and_then_found_up_to_date(run) -> None:
     first, second, current, check = run("upgrade"), run("upgrade"), run("current"), run("check")
 
     assert {done.returncode for done in (first, second, current, check)} == {0}
-    assert "made the tables, of revision 0002" in first.stdout
+    assert f"made the tables, of revision {HEAD}" in first.stdout
     assert "nothing to do" in second.stdout
-    assert current.stdout == "0002\n"
-    assert "up to date (revision 0002)" in check.stdout
-    assert json.loads(run("upgrade", "--json").stdout).items() >= {"from": "0002", "to": "0002"}.items()
-    assert json.loads(run("current", "--json").stdout)["revision"] == "0002"
+    assert current.stdout == f"{HEAD}\n"
+    assert f"up to date (revision {HEAD})" in check.stdout
+    assert json.loads(run("upgrade", "--json").stdout).items() >= {"from": HEAD, "to": HEAD}.items()
+    assert json.loads(run("current", "--json").stdout)["revision"] == HEAD
 
 
 @pytest.mark.parametrize(
@@ -46,7 +48,7 @@ def test_other_revisions_are_found_and_say_what_to_do(run, database, revision: s
     assert revision in check.stderr
     assert says in check.stderr
     found = json.loads(run("check", "--json").stdout)
-    assert (found["state"], found["revision"], found["newest"]) == (state, revision, "0002")
+    assert (found["state"], found["revision"], found["newest"]) == (state, revision, HEAD)
 
 
 def test_tables_of_somebody_else_are_left_alone(run, database: databases.TestDatabase) -> None:

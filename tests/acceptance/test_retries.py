@@ -174,7 +174,7 @@ def test_what_waits_for_its_next_attempt_waits_on_over_a_kill_and_a_restart(
     assert run_of(database, "a", "later")["state"] == "succeeded"
 
 
-def test_a_run_whose_handler_is_gone_is_shown_and_waits_for_its_return(
+def test_a_run_whose_handler_is_gone_is_an_orphan_until_its_return(
     folder: Path, database: databases.TestDatabase
 ) -> None:
     with serving(folder, database) as served:
@@ -186,20 +186,56 @@ def test_a_run_whose_handler_is_gone_is_shown_and_waits_for_its_return(
     # given a release without it, in which it becomes due
     with serving(folder, database, RELEASE="2") as served:
         post(served, "b", "started")
-        receiving.eventually(lambda: run_of(database, "a", "former")["next_attempt_at"] > time.time() + 600)
+        receiving.eventually(lambda: run_of(database, "a", "former")["state"] == "orphaned")
         receiving.eventually(lambda: states(database) == {"a": "retrying", "b": "handled"})
         assert served.stop() == 0
+        assert served.output.count("there is no handler former here") == 1
     [run] = listed(folder, database)["a"]["runs"]
-    assert (run["handler"], run["state"]) == ("former", "retrying")
+    assert (run["handler"], run["state"], run["next_attempt_at"]) == ("former", "orphaned", None)
     assert run["error"] == "ConnectionError: nobody there"
-    assert run["next_attempt_at"] is not None
+    where = ("--database-url", database.url)
+    task, counts, orphans = (
+        commands.run(folder, *command, *where)
+        for command in (["tasks", "a"], ["stats"], ["dead-letters", "list", "--orphans", "--json"])
+    )
+    assert "former: orphaned, no worker has this handler" in " ".join(task.stdout.split())
+    assert "(orphaned): 1" in counts.stdout
+    assert [json.loads(line)["handler"] for line in orphans.stdout.splitlines()] == ["former"]
 
-    # when it is there again, and a quarter of an hour has passed
-    database.execute("UPDATE webhook_handler_runs SET next_attempt_at = next_attempt_at - 900")
+    # when it is there again
     with serving(folder, database, RELEASE="3") as served:
         receiving.eventually(lambda: states(database) == {"a": "handled", "b": "handled"})
         assert served.stop() == 0
     assert [one[:2] for one in notes(folder, of="a")[tried:]] == [("former", run["attempts"] + 1)]
+
+
+def test_of_two_releases_side_by_side_the_one_with_the_handler_tries_again(
+    folder: Path, database: databases.TestDatabase
+) -> None:
+    tasks = [f"task-{number}" for number in range(5)]
+    with serving(folder, database) as old:
+        for task in tasks:
+            post(old, task, "failed")
+        receiving.eventually(lambda: all(attempts(folder, of=task) for task in tasks))
+        # given a release without the handler, which finds what is due as often as the one that has it
+        with serving(folder, database, RELEASE="2") as new:
+            receiving.eventually(lambda: "there is no handler former here" in new.output, seconds=30)
+            tried = {task: len(attempts(folder, of=task)) for task in tasks}
+            receiving.eventually(lambda: all(len(attempts(folder, of=task)) > tried[task] + 2 for task in tasks))
+            assert (old.stop(), new.stop()) == (0, 0)
+    # when only that one is left, and then another one that has it
+    with serving(folder, database, RELEASE="2") as served:
+        receiving.eventually(lambda: database.query(_ORPHANS) == [(5,)])
+        looked = len(served.output)
+        time.sleep(2.5)
+        assert served.output[looked:] == ""
+        with serving(folder, database, RELEASE="3") as both:
+            receiving.eventually(lambda: ends(database) == {"handled"})
+            assert (both.stop(), served.stop()) == (0, 0)
+    assert {run_of(database, task, "former")["state"] for task in tasks} == {"succeeded"}
+
+
+_ORPHANS = "SELECT count(*) FROM webhook_handler_runs WHERE state = 'orphaned'"
 
 
 def test_a_plain_handler_that_hangs_holds_up_its_own_task_only(folder: Path, database: databases.TestDatabase) -> None:

@@ -10,6 +10,7 @@ from morag_client.errors import RecordNotFound
 from morag_client.inbox import audit, dead_letters
 from morag_client.inbox.dead_letters import DeadLetterFilter, Retried
 from morag_client.inbox.inbox import Inbox
+from morag_client.inbox.orphans import adopt
 from morag_client.inbox.queries import Queries
 
 EVERYTHING = DeadLetterFilter()
@@ -145,3 +146,39 @@ async def test_listing_uses_the_index_of_dead_letters(inbox: Inbox) -> None:
     plan = await inbox.database.read(lambda connection: list(connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {sql}")))
 
     assert any("webhook_handler_runs_dead" in row[-1] for row in plan), plan
+
+
+async def test_an_orphan_is_listed_for_itself_and_retried_or_discarded_like_a_dead_letter(inbox: Inbox) -> None:
+    await inboxes.run_sql(
+        inbox,
+        "UPDATE webhook_handler_runs SET state = 'orphaned' WHERE id IN (1, 4)",
+        "UPDATE webhook_events SET state = 'retrying' WHERE id IN (1, 3)",
+    )
+    database = inbox.database
+
+    assert await listed(inbox) == [3]
+    assert await listed(inbox, orphaned=True) == [4, 1]
+    assert await listed(inbox, orphaned=True, handler="y") == []
+    assert await listed(inbox, ids=[1, 3]) == [3, 1]
+    assert (await dead_letters.get(database, 1)).state == "orphaned"
+    assert await dead_letters.missing(database, [1, 2, 3]) == [2]
+
+    assert await dead_letters.retry(database, DeadLetterFilter(ids=[1]), who="anna") == Retried(retried=1)
+    assert await dead_letters.discard(database, DeadLetterFilter(orphaned=True), who="anna", why="renamed") == 1
+
+    assert [(run.handler, run.state) for run in (await Queries(inbox).get(1)).runs][:1] == [("x", "retrying")]
+    assert [run.state for run in (await Queries(inbox).get(3)).runs] == ["discarded"]
+    assert await states(inbox) == ["retrying", "failed", "handled"]
+    assert await Queries(inbox).due_ids(after=0, limit=9) == [1]
+    assert [note[3] for note in await notes(inbox)] == [{"orphaned": True}, {"ids": [1]}]
+
+
+async def test_a_worker_that_has_the_handler_adopts_its_orphans(inbox: Inbox) -> None:
+    await inboxes.run_sql(inbox, "UPDATE webhook_handler_runs SET state = 'orphaned' WHERE id IN (1, 3, 4)")
+
+    assert await adopt(inbox.database, []) == await adopt(inbox.database, ["z"]) == 0
+    assert await adopt(inbox.database, ["x", "z"]) == 2
+    assert await adopt(inbox.database, ["x", "z"]) == 0
+
+    assert await Queries(inbox).due_ids(after=0, limit=9) == [1, 3]
+    assert await listed(inbox, orphaned=True) == [3]

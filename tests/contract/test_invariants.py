@@ -20,7 +20,7 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from invariants import Promises, World, body_of, draw, opened_world, succeeded
-from stepping import OPEN, Script, Stored, Worker, empty, stored
+from stepping import WAITING, Script, Stored, Worker, empty, stored
 
 from morag_client.inbox import dead_letters
 from morag_client.inbox.dead_letters import DeadLetterFilter
@@ -146,6 +146,11 @@ class Interleavings(Promises, RuleBasedStateMachine):
         if how != "wake" and len(self.workers) < 3:
             self._hire(which)
 
+    @rule(which=few)
+    def adopt(self, which: int) -> None:
+        """Lets one take up what a worker of the other release had no handler for."""
+        self.do(self._worker(which).adopt())
+
     # time, and operators
 
     @rule()
@@ -193,6 +198,7 @@ class Interleavings(Promises, RuleBasedStateMachine):
         last = self._hire(0, EVERYTHING)
         while any(row.state in {"stored", "retrying"} for row in self.now.events.values()):
             self.time_passes()
+            self.do(last.adopt())
             self.do(last.look())
             self.do(last.turn(claim=True))
             assert last.in_hand, "nobody finds what is not at its end"
@@ -262,8 +268,9 @@ class Interleavings(Promises, RuleBasedStateMachine):
         if _owns(before, worker.name, turn.work.claimable.lane, turn.epoch):
             for call in self.script.calls[began:]:
                 earlier = before.runs.get((call.record_id, call.handler))
-                assert earlier is None or earlier.state in OPEN, "it had its end already"
-                assert earlier is None or earlier.next_attempt_at < time.time() + 1, "it is not due"
+                assert earlier is None or earlier.state in WAITING, "it had its end already"
+                is_due = earlier is None or (earlier.next_attempt_at or 0) < time.time() + 1
+                assert is_due, "it is not due"
         return True
 
     def _operate(self, work: Coroutine[Any, Any, Any]) -> None:

@@ -483,3 +483,30 @@ def test_records_of_one_task_share_a_lane_and_others_do_not() -> None:
     one, same, other = (Claimable(number, key, None, "").lane for number, key in ((1, b"k"), (2, b"k"), (3, b"l")))
     assert one == same != other
     assert len({Claimable(number, None, None, "").lane for number in range(5)}) == 5
+
+
+@pytest.mark.parametrize(("mine", "theirs", "is_taken"), [(100.0, 2.0, False), (2.0, 100.0, True)])
+async def test_each_worker_lives_by_its_own_lease(inbox: Inbox, mine: float, theirs: float, is_taken: bool) -> None:
+    [record_id] = await stored(inbox, "a")
+    held, other = Worker(inbox, "held", lease=mine), Worker(inbox, "other", lease=theirs)
+    await held.beat()
+    await held.claim_one(record_id)
+
+    await held.shift(-20)
+
+    assert (await other.claim_one(record_id) is not None) is is_taken
+    # and who is long dead by another's lease is not forgotten
+    await held.shift(-1 if is_taken else -20)
+    await other.ownership.forget_the_dead()
+    names = {row.id for row in await inboxes.rows_of(inbox, "workers", "id")}
+    assert ("held" in names) is not is_taken
+
+
+async def test_a_worker_of_an_earlier_release_said_no_lease(inbox: Inbox, ann: Worker, bob: Worker) -> None:
+    [record_id] = await stored(inbox, "a")
+    await ann.claim_one(record_id)
+    await inboxes.run_sql(inbox, "UPDATE webhook_workers SET lease = NULL")
+
+    assert await bob.claim_one(record_id) is None
+    await ann.shift(-LEASE - 5)
+    assert (await bob.claim_one(record_id)).epoch == 2

@@ -32,7 +32,7 @@ def failing(handler: str, *, hour: int, state: str = "failed", delay: float | No
 async def test_an_empty_inbox_has_no_rates(inbox: Inbox) -> None:
     empty = await counted(inbox)
 
-    assert empty == Statistics(0, 0, 0, 0, 0, 0, 0, None, {}, {})
+    assert empty == Statistics(0, 0, 0, 0, 0, 0, 0, 0, None, {}, {})
     assert (empty.success_rate, empty.task_success_rate) == (None, None)
 
 
