@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         MoragWarning as MoragWarning,
         RecordNotFound as RecordNotFound,
         SignatureError as SignatureError,
+        SignedUrlExpired as SignedUrlExpired,
         UnsupportedBody as UnsupportedBody,
     )
     from morag_client.events.payloads import (
@@ -102,6 +103,7 @@ if TYPE_CHECKING:
     from morag_client.progress.state import TaskState as TaskState
     from morag_client.receiver.quarantine import Retaken as Retaken
     from morag_client.receiver.receiver import Receipt as Receipt, Receiver as Receiver
+    from morag_client.receiver.webhook_urls import webhook_url as webhook_url
     from morag_client.wire.authentication import Tenant as Tenant
     from morag_client.wire.delivery import Delivery as Delivery
     from morag_client.wire.parsing import parse_event as parse_event
@@ -137,6 +139,7 @@ else:
         "Retaken": "morag_client.receiver.quarantine",
         "Receipt": "morag_client.receiver.receiver",
         "Receiver": "morag_client.receiver.receiver",
+        "webhook_url": "morag_client.receiver.webhook_urls",
         "Tenant": "morag_client.wire.authentication",
         "Delivery": "morag_client.wire.delivery",
         "parse_event": "morag_client.wire.parsing",
@@ -146,7 +149,7 @@ else:
         **dict.fromkeys(
             """ApiError AuthenticationError BodyTimeout BodyTooLarge ConfigurationError DeliveryRejected InboxError
             InboxUnavailable InvalidPayload MalformedBody MoragError MoragWarning RecordNotFound SignatureError
-            UnsupportedBody""".split(),
+            SignedUrlExpired UnsupportedBody""".split(),
             _ERRORS,
         ),
         **dict.fromkeys(

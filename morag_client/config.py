@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Self
+import ipaddress
+from typing import Annotated, Any, Final, Self
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from morag_client.errors import ConfigurationError
+
+_EXAMPLE: Final = "give it like https://app.example.com/morag"
 
 Secrets = Annotated[tuple[SecretStr, ...] | None, NoDecode]
 
@@ -22,6 +26,10 @@ class Settings(BaseSettings):
 
     webhook_secret: Secrets = None
     bearer_tokens: Secrets = None
+    signing_key: Secrets = None
+    """Signs webhook URLs; the first of several signs, all are believed."""
+    public_url: str | None = None
+    """Where MoRAG reaches the receiver, with the prefix of its mount; https unless the host is this machine."""
     database_url: str | None = None
     table_prefix: str = Field(default="", pattern=r"^[a-z0-9_]{0,32}$")
     insecure: bool = False
@@ -52,7 +60,7 @@ class Settings(BaseSettings):
     quarantine_bytes: int = Field(default=256 * 1024 * 1024, ge=1)
     """How many bytes their bodies may have together."""
 
-    @field_validator("webhook_secret", "bearer_tokens", mode="before")
+    @field_validator("webhook_secret", "bearer_tokens", "signing_key", mode="before")
     @classmethod
     def _several(cls, value: Any) -> Any:
         """A string is a comma-separated list, wherever it comes from."""
@@ -64,12 +72,17 @@ class Settings(BaseSettings):
             return tuple(part.strip() for part in value.split(","))
         return value
 
-    @field_validator("webhook_secret", "bearer_tokens")
+    @field_validator("webhook_secret", "bearer_tokens", "signing_key")
     @classmethod
     def _none_blank(cls, value: tuple[SecretStr, ...] | None) -> tuple[SecretStr, ...] | None:
         if value is not None and (not value or any(not part.get_secret_value().strip() for part in value)):
             raise ValueError("is empty or has a blank part: anyone could use it; set real ones, separated by commas")
         return value
+
+    @field_validator("public_url")
+    @classmethod
+    def _public(cls, value: str | None) -> str | None:
+        return None if value is None else _checked_url(value)
 
     @classmethod
     def load(cls, **given: Any) -> Self:
@@ -87,3 +100,33 @@ class Settings(BaseSettings):
                 for name in [str(problem["loc"][0])]
             ]
             raise ConfigurationError("settings that cannot work: " + "; ".join(problems)) from None
+
+
+def is_loopback(host: str) -> bool:
+    """Whether the host of a URL is the machine itself."""
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    mapped = getattr(address, "ipv4_mapped", None)
+    return (mapped or address).is_loopback
+
+
+def _checked_url(url: str) -> str:
+    """The URL without a slash at its end. Raises ValueError, not showing it: it may have a password in it."""
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        host, port = None, None
+    if not host or port == 0 or not url.isascii() or not url.isprintable() or " " in url:
+        raise ValueError(f"is no URL; {_EXAMPLE}")
+    if parts.scheme not in {"http", "https"}:
+        raise ValueError(f"does not begin with https://; {_EXAMPLE}")
+    if parts.username is not None or parts.password is not None or "?" in url or "#" in url:
+        raise ValueError(f"has more in it than a host and a path; {_EXAMPLE}")
+    if parts.scheme == "http" and not is_loopback(host):
+        raise ValueError(f"is not https: whoever is on the way could read the signed URLs; {_EXAMPLE}")
+    return url.rstrip("/")

@@ -59,6 +59,13 @@ class InvalidPayload(DeliveryRejected):
     code = "invalid_payload"
 
 
+class SignedUrlExpired(DeliveryRejected):
+    """The delivery came by a signed URL that is no longer good (422); it is kept in quarantine."""
+
+    status = 422
+    code = "expired_url"
+
+
 class BodyTooLarge(DeliveryRejected):
     """The body is over the size limit (413)."""
 

@@ -69,12 +69,16 @@ class QuarantineRow(NamedTuple):
 
 
 class Arrival(NamedTuple):
-    """An authenticated delivery with what authentication found out about it."""
+    """An authenticated delivery with what authentication found out about it.
+
+    `correlation` is a JSON object: the application's ids, as signed into the URL; None where that was not signed.
+    """
 
     delivery: Delivery
     identity: bytes
     tenant: str
     received_at: datetime
+    correlation: str | None = None
 
 
 def event_row(arrival: Arrival, reading: Reading, *, task_key: bytes | None) -> EventRow:
@@ -98,7 +102,7 @@ def event_row(arrival: Arrival, reading: Reading, *, task_key: bytes | None) -> 
         "webhook",
         clean(stated("stage"), ID_LENGTH),
         clean(stated("document_id"), ID_LENGTH),
-        None,
+        arrival.correlation,
         task_key,
         clean(arrival.tenant, ID_LENGTH) or "",
         _bounded_path(delivery.path),

@@ -50,6 +50,8 @@ def work_of(record: Record) -> Work:
     else:
         try:
             reading = read_payload(decode_object(record.body), query=record.query)
+            if record.correlation:
+                reading.fields["correlation"] = record.correlation
         except DeliveryRejected as error:
             problem = str(error)
     return Work(

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import inspect
-import ipaddress
 import re
 from collections.abc import Awaitable, Callable
 from typing import Final, Literal
 
 from starlette.requests import Request
 
+from morag_client.config import is_loopback
 from morag_client.errors import ConfigurationError
 
 Right = Literal["read", "act"]
@@ -55,21 +55,10 @@ def _is_local(request: Request) -> bool:
         return False
     if headers.get("sec-fetch-site", "none") not in {"none", "same-origin"}:
         return False
-    if request.client is None or not _is_loopback(request.client.host):
+    if request.client is None or not is_loopback(request.client.host):
         return False
     hosts, origins = headers.getlist("host"), headers.getlist("origin")
     if len(hosts) != 1 or len(origins) > 1:
         return False
     named = [_HOST.fullmatch(place.removeprefix("http://").removeprefix("https://")) for place in (*hosts, *origins)]
-    return all(host is not None and _is_loopback(host[1].strip("[]")) for host in named)
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    mapped = getattr(address, "ipv4_mapped", None)
-    return (mapped or address).is_loopback
+    return all(host is not None and is_loopback(host[1].strip("[]")) for host in named)

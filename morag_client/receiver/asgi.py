@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote
 
 from morag_client.errors import AuthenticationError, ConfigurationError, DeliveryRejected, InboxUnavailable, MoragError
 from morag_client.receiver.inspection import for_anybody, inspection_routes
 from morag_client.receiver.lifecycle import Lifecycle
 from morag_client.receiver.reading import ClientGone, Receive, Scope, Send, read_delivery
+from morag_client.wire.redaction import REDACTED
 
 if TYPE_CHECKING:
     from morag_client.receiver.receiver import Receiver
@@ -20,6 +23,7 @@ _ANSWERS: Final = {
     "received": (b'{"status":"received"}', b"21"),
     "duplicate": (b'{"status":"duplicate"}', b"22"),
 }
+_SIGNED: Final = "/webhook/"
 _JSON_HEADER: Final = (b"content-type", b"application/json")
 
 
@@ -29,6 +33,7 @@ class Application:
     def __init__(self, receiver: Receiver, *, access: Any, lifecycle: Lifecycle) -> None:
         self._receiver = receiver
         self._lifecycle = lifecycle
+        self._has_signed_urls = receiver.settings.signing_key is not None
         self._others = inspection_routes(receiver, access=access, lifecycle=lifecycle)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -36,6 +41,8 @@ class Application:
             path = _route_path(scope)
             if path in {"/webhook", "/webhook/"}:
                 await self._webhook(scope, receive, send)
+            elif self._has_signed_urls and path.startswith(_SIGNED):
+                await self._webhook(scope, receive, send, token=_take_token(scope, path))
             else:
                 await self._others(scope, receive, send)
         elif scope["type"] == "lifespan":
@@ -43,7 +50,7 @@ class Application:
         elif scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1000})
 
-    async def _webhook(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _webhook(self, scope: Scope, receive: Receive, send: Send, *, token: str | None = None) -> None:
         if scope["method"] != "POST":
             await _answer(send, 405, _rejection("method_not_allowed", ["send a POST"]), (b"allow", b"POST"))
             return
@@ -52,6 +59,8 @@ class Application:
             delivery = await read_delivery(
                 scope, receive, limit=settings.max_body_bytes, patience=settings.body_timeout
             )
+            if token is not None:
+                delivery = dataclasses.replace(delivery, token=token)
             receipt = await self._receiver.receive(delivery)
         except ClientGone:
             logger.info("a client hung up in the middle of a body")
@@ -107,6 +116,18 @@ def _extra(rejected: DeliveryRejected) -> list[tuple[bytes, bytes]]:
         return [(b"www-authenticate", b"Bearer")]
     # The rest of such a body is not worth reading.
     return [(b"connection", b"close")] if rejected.status in {408, 413, 415} else []
+
+
+def _take_token(scope: Scope, path: str) -> str:
+    """What stands behind `/webhook/`, as it was spelt; it is taken out of the scope, which servers log."""
+    token, raw_path = path.removeprefix(_SIGNED), scope.get("raw_path")
+    if raw_path is not None:
+        # Decoded, other spellings (%2E) read the same. A URL of ours needs none.
+        spelt = raw_path.partition(b"?")[0].decode("latin-1")
+        token = token if spelt.endswith(_SIGNED + token) else spelt
+    scope["path"] = scope["path"].removesuffix(path) + _SIGNED + REDACTED
+    scope["raw_path"] = quote(scope["path"]).encode()
+    return token
 
 
 def _route_path(scope: Scope) -> str:

@@ -13,9 +13,11 @@ from pydantic import SecretStr
 
 from morag_client.config import Settings
 from morag_client.errors import AuthenticationError, ConfigurationError, InboxUnavailable, MoragWarning
+from morag_client.receiver.webhook_urls import signer
 from morag_client.wire.authentication import Credentials, Tenant, bearer_keys
 from morag_client.wire.delivery import Delivery
 from morag_client.wire.signature import secret_keys
+from morag_client.wire.signed_url import Claims
 
 logger = logging.getLogger("morag_client.receiver")
 
@@ -23,8 +25,8 @@ TenantOf = Callable[[Delivery], Awaitable[Tenant | None] | Tenant | None]
 
 _CHOICES: Final = (
     "nothing is configured that could vouch for a delivery; pass secrets= (MORAG_WEBHOOK_SECRET) for X-MoRAG-Signature,"
-    " bearer_tokens= (MORAG_BEARER_TOKENS) for Authorization: Bearer, or, on a developer's machine only,"
-    " insecure=True (serve --insecure) to believe everybody"
+    " bearer_tokens= (MORAG_BEARER_TOKENS) for Authorization: Bearer, signing_key= (MORAG_SIGNING_KEY) for signed"
+    " webhook URLs, or, on a developer's machine only, insecure=True (serve --insecure) to believe everybody"
 )
 _TENANTS_TOKENS: Final = (
     "bearer_tokens= beside a function for secrets= would let whoever has one be any tenant;"
@@ -40,7 +42,11 @@ class Proof:
 
     def __init__(self, settings: Settings, *, tenant_of: TenantOf | None) -> None:
         tokens = settings.bearer_tokens
-        is_configured = settings.webhook_secret is not None or tokens is not None or tenant_of is not None
+        keys = settings.signing_key
+        self.url_signer = None if keys is None else signer(keys)
+        """None where signed URLs are no configured kind."""
+        configured = settings.webhook_secret, tokens, keys, tenant_of
+        is_configured = any(kind is not None for kind in configured)
         if not is_configured and not settings.insecure:
             raise ConfigurationError(_CHOICES)
         if tenant_of is not None and tokens is not None:
@@ -57,7 +63,19 @@ class Proof:
                 signature_keys=None if secrets is None else secret_keys(_revealed(secrets)),
                 bearer_tokens=None if tokens is None else bearer_keys(_revealed(tokens)),
                 insecure=settings.insecure,
+                signed_urls=keys is not None,
             )
+
+    def claims_of(self, delivery: Delivery) -> Claims | None:
+        """What the URL was signed for that a delivery came by, None where it was no signed one.
+
+        Whatever stands in the place of a signature has to be one: raises AuthenticationError.
+        """
+        if delivery.token is None:
+            return None
+        if self.url_signer is None:
+            raise AuthenticationError("the signed part of the URL cannot be proven: no signing_key is configured")
+        return self.url_signer.read(delivery.token)
 
     async def of_one(self, delivery: Delivery) -> Credentials:
         """The credentials of a delivery's tenant.
@@ -78,7 +96,9 @@ class Proof:
             raise InboxUnavailable("the sender's secrets cannot be looked up") from error
         if credentials is None and not self._insecure:
             raise AuthenticationError("no tenant is known for this delivery")
-        return dataclasses.replace(credentials or Credentials(), insecure=self._insecure)
+        return dataclasses.replace(
+            credentials or Credentials(), insecure=self._insecure, signed_urls=self.url_signer is not None
+        )
 
 
 def _warn(needless: str) -> None:

@@ -14,6 +14,7 @@ from morag_client.errors import (
     ConfigurationError,
     InvalidPayload,
     MalformedBody,
+    SignedUrlExpired,
 )
 from morag_client.events.types import Event
 from morag_client.handlers.dispatch import Dispatcher
@@ -29,6 +30,7 @@ from morag_client.processing.work import Work
 from morag_client.receiver.access import Access, Authorize
 from morag_client.receiver.asgi import Application
 from morag_client.receiver.audit import Audit
+from morag_client.receiver.correlation import CorrelationValue
 from morag_client.receiver.dead_letters import DeadLetters
 from morag_client.receiver.events import Events
 from morag_client.receiver.lifecycle import Lifecycle
@@ -39,10 +41,13 @@ from morag_client.receiver.replaying import Replaying
 from morag_client.receiver.runtime import Runtime
 from morag_client.receiver.tasks import Tasks
 from morag_client.receiver.understanding import understand
+from morag_client.receiver.webhook_urls import make_url, warn_of_refusal
 from morag_client.wire.authentication import authenticate
 from morag_client.wire.delivery import Delivery
 from morag_client.wire.identity import delivery_identity
 from morag_client.wire.parsing import Reading
+from morag_client.wire.redaction import redacted
+from morag_client.wire.signed_url import Claims
 
 logger = logging.getLogger("morag_client.receiver")
 
@@ -76,6 +81,8 @@ class Receiver:
         registry: Registry | None = None,
         secrets: str | bytes | Sequence[str] | TenantOf | None = None,
         bearer_tokens: str | Sequence[str] | None = None,
+        signing_key: str | Sequence[str] | None = None,
+        public_url: str | None = None,
         database_url: str | None = None,
         table_prefix: str | None = None,
         insecure: bool | None = None,
@@ -96,6 +103,8 @@ class Receiver:
         self.settings = Settings.load(
             webhook_secret=None if callable(secrets) else secrets,
             bearer_tokens=bearer_tokens,
+            signing_key=signing_key,
+            public_url=public_url,
             database_url=database_url,
             table_prefix=table_prefix,
             insecure=insecure,
@@ -112,6 +121,7 @@ class Receiver:
             quarantine_bytes=quarantine_bytes,
         )
         self._proof = Proof(self.settings, tenant_of=secrets if callable(secrets) else None)
+        warn_of_refusal(self.settings, stacklevel=3)
         if registry is not None and not isinstance(registry, Registry):
             raise ConfigurationError(f"registry= takes a Registry, not {registry!r}")
         self._dispatcher = Dispatcher(default_registry if registry is None else registry, receiver_type=type(self))
@@ -150,17 +160,26 @@ class Receiver:
         Raises DeliveryRejected (its `status` and `problems` are the answer) and InboxUnavailable. What is authentic
         and cannot be understood is in quarantine by then, as far as there is room.
         """
+        claims = None if delivery.token is None else self._proof.claims_of(delivery)
         credentials = self._proof.of_everybody or await self._proof.of_one(delivery)
-        authenticate(delivery, credentials)
+        authenticate(delivery, credentials, claims)
         runtime = await self._lifecycle.runtime()
         signed = credentials.signature_keys is not None
+        correlation = None if claims is None else claims.text
         identity = delivery_identity(
-            tenant=credentials.tenant, body=delivery.body, query=None if signed else delivery.query
+            tenant=credentials.tenant,
+            body=delivery.body,
+            claims=correlation or "",
+            query=None if signed else delivery.query,
         )
-        arrival = Arrival(delivery, identity, credentials.tenant, now())
+        if credentials.signed_urls:  # from here on nobody needs what opens the door
+            delivery = redacted(delivery)
+        arrival = Arrival(delivery, identity, credentials.tenant, now(), correlation)
         try:
+            if claims is not None:
+                _refuse_expired(claims, arrival)
             row, reading = understand(arrival)
-        except (MalformedBody, InvalidPayload) as rejected:
+        except (MalformedBody, InvalidPayload, SignedUrlExpired) as rejected:
             await runtime.inbox.quarantine(arrival, rejected)
             raise
         note = _note(row, reading) if runtime.takes_work else None
@@ -216,6 +235,22 @@ class Receiver:
         runtime = await self._lifecycle.runtime()
         return await statistics_of(runtime.inbox.database, patience=runtime.inbox.patience)
 
+    def webhook_url(self, /, *, max_age: float | timedelta | None = None, **correlation: CorrelationValue) -> str:
+        """A signed URL to submit a document with: what MoRAG posts to it is believed, and carries the correlation.
+
+        Ids are strings (1 to 255 printable characters), integers or UUIDs, 16 at most; events have them as text, with
+        `ref`, which each URL has of its own. After `max_age` (seconds) deliveries are answered with 422 and kept in
+        quarantine; without it the URL is good for as long as its key.
+        Raises ConfigurationError where `signing_key` or `public_url` is missing, or an id cannot be signed.
+        """
+        return make_url(self.settings, correlation, max_age=max_age)
+
+    @property
+    def bearer_token(self) -> str | None:
+        """The token that a sender is to be given, None where bearer tokens are not accepted; the first of several."""
+        tokens = self.settings.bearer_tokens
+        return None if tokens is None else tokens[0].get_secret_value()
+
     @property
     def handler_names(self) -> list[str]:
         """The names of the handlers that events go to."""
@@ -250,6 +285,11 @@ class Receiver:
 
 def _seconds(duration: float | timedelta | None) -> float | None:
     return duration.total_seconds() if isinstance(duration, timedelta) else duration
+
+
+def _refuse_expired(claims: Claims, arrival: Arrival) -> None:
+    if claims.expires_at is not None and arrival.received_at.timestamp() >= claims.expires_at:
+        raise SignedUrlExpired("the signed URL has expired; the delivery is kept in quarantine")
 
 
 def _note(row: EventRow, reading: Reading) -> Callable[[int], Work]:

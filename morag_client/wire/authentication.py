@@ -1,4 +1,4 @@
-"""Who vouches for a delivery: a signature, a bearer token, or nobody where that was said aloud."""
+"""Who vouches for a delivery: a signature, a bearer token, a signed URL, or nobody where that was said aloud."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from typing import Literal
 from morag_client.errors import AuthenticationError, ConfigurationError, SignatureError
 from morag_client.wire.delivery import Delivery
 from morag_client.wire.signature import HEADER, Secret, keys_of, secret_keys, verify_with_keys
+from morag_client.wire.signed_url import TENANT, Claims
 
-Voucher = Literal["signature", "bearer", "nobody"]
+Voucher = Literal["signature", "bearer", "signed_url", "nobody"]
 
 _NAME_LENGTH = 255
 _SIGNATURE_HEADER = HEADER.lower().encode()
@@ -39,12 +40,16 @@ class Tenant:
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """What can vouch for one delivery. `signature_keys` is None where signatures are no configured kind."""
+    """What can vouch for one delivery. `signature_keys` is None where signatures are no configured kind.
+
+    Whether a signed URL vouches is known from its claims; `signed_urls` only says that they are a configured kind.
+    """
 
     signature_keys: tuple[bytes, ...] | None = field(default=None, repr=False)
     bearer_tokens: tuple[bytes, ...] | None = field(default=None, repr=False)
     insecure: bool = False
     tenant: str = ""
+    signed_urls: bool = False
 
     @classmethod
     def of_tenant(cls, tenant: Tenant) -> Credentials:
@@ -58,12 +63,16 @@ class Credentials:
         )
 
 
-def authenticate(delivery: Delivery, credentials: Credentials) -> Voucher:
-    """What vouches for the delivery.
+def authenticate(delivery: Delivery, credentials: Credentials, claims: Claims | None = None) -> Voucher:
+    """What vouches for the delivery; `claims` are those of the signed URL that it came by, None where it was none.
 
-    A signature that is present must verify; without one, another configured kind has to vouch.
+    A signature that is present must verify; without one, another configured kind has to vouch. A URL that names a
+    tenant is good for that one's deliveries only, and where there are tenants, no other URL vouches for anybody.
     Raises SignatureError or AuthenticationError (both 401).
     """
+    whose = None if claims is None or not credentials.tenant else claims.correlation.get(TENANT)
+    if whose is not None and whose != credentials.tenant:
+        raise AuthenticationError("the URL was signed for another tenant")
     if credentials.signature_keys is not None:
         signatures = delivery.header_values(_SIGNATURE_HEADER)
         if len(signatures) > 1:
@@ -73,9 +82,11 @@ def authenticate(delivery: Delivery, credentials: Credentials) -> Voucher:
             return "signature"
     if credentials.bearer_tokens is not None and _bears(delivery, credentials.bearer_tokens):
         return "bearer"
+    if claims is not None and whose == (credentials.tenant or None):
+        return "signed_url"
     if credentials.insecure:
         return "nobody"
-    if credentials.signature_keys is not None and credentials.bearer_tokens is None:
+    if credentials.signature_keys is not None and credentials.bearer_tokens is None and not credentials.signed_urls:
         raise SignatureError(f"{HEADER} is missing")
     raise AuthenticationError("nothing vouches for this delivery: " + _wanted(credentials))
 
@@ -101,4 +112,6 @@ def _wanted(credentials: Credentials) -> str:
         kinds.append(f"send {HEADER}")
     if credentials.bearer_tokens is not None:
         kinds.append("send Authorization: Bearer with a known token")
+    if credentials.signed_urls:
+        kinds.append("post to a signed webhook URL" + (" of this tenant" if credentials.tenant else ""))
     return " or ".join(kinds) or "no kind of proof is configured"

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
     """One HTTP arrival: what was asked of which URL, with which headers and which bytes.
 
-    `path` is decoded, `query` is as sent, without its `?`; header names are lower case.
+    `path` is decoded, `query` is as sent, without its `?`; header names are lower case. `token` is what stands behind
+    `/webhook/`, None where nothing does; `path` need not have it.
     """
 
     body: bytes
@@ -17,6 +18,7 @@ class Delivery:
     path: str = "/webhook"
     query: str = ""
     method: str = "POST"
+    token: str | None = field(default=None, repr=False)
 
     def header_values(self, name: bytes) -> list[bytes]:
         """Every value of a header, given its name in lower case, in the order of arrival."""
