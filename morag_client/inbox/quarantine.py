@@ -19,6 +19,7 @@ from morag_client.inbox.portions import portions
 from morag_client.inbox.reopening import LARGEST_ID, among
 from morag_client.inbox.rows import Arrival
 from morag_client.wire.delivery import Delivery
+from morag_client.wire.signed_url import Claims
 
 _PAGE: Final = 500
 
@@ -40,6 +41,7 @@ class Quarantined:
     path: str
     query: str
     headers: Mapping[str, str]
+    correlation: Mapping[str, str]
     size: int
     identity: bytes = field(repr=False)
     body: bytes | None = field(default=None, repr=False)
@@ -49,7 +51,8 @@ class Quarantined:
         """The delivery as it came, with what was found out about it then."""
         headers = tuple((name.encode(), value.encode("latin-1")) for name, value in self.headers.items())
         delivery = Delivery(body=self.body or b"", headers=headers, path=self.path, query=self.query)
-        return Arrival(delivery, self.identity, self.tenant, self.received_at)
+        correlation = Claims(self.correlation).text if self.correlation else None
+        return Arrival(delivery, self.identity, self.tenant, self.received_at, correlation)
 
 
 class Refusal(NamedTuple):
@@ -204,6 +207,7 @@ async def _fetch(database: Database, statement: Select[Any]) -> list[Quarantined
 def _quarantined(row: Row[Any]) -> Quarantined:
     values = dict(row._mapping)  # noqa: SLF001  # SQLAlchemy's public name for it
     values["problems"], values["headers"] = json.loads(values["problems"]), json.loads(values["headers"])
+    values["correlation"] = json.loads(values["correlation"] or "{}")
     return Quarantined(**values)
 
 

@@ -59,6 +59,7 @@ class QuarantineRow(NamedTuple):
     status: int
     code: str
     problems: str
+    correlation: str | None
     identity: bytes
     tenant: str
     path: str
@@ -121,6 +122,7 @@ def quarantine_row(arrival: Arrival, *, status: int, code: str, problems: Iterab
         status=status,
         code=code,
         problems=json.dumps(list(problems)),
+        correlation=arrival.correlation,
         identity=arrival.identity,
         tenant=clean(arrival.tenant, ID_LENGTH) or "",
         path=_bounded_path(delivery.path),

@@ -208,6 +208,7 @@ def _quarantine(metadata: MetaData, prefix: str) -> Table:
         Column("problems", Text, nullable=False),
         Column("repeats", Integer, nullable=False, server_default="0"),
         *_arrival(),
+        Column("correlation", Text),
         UniqueConstraint("identity", name=f"uq_{prefix}webhook_quarantine_identity"),
     )
 
