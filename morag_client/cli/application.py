@@ -22,6 +22,7 @@ from morag_client.cli import (
     stats,
     tasks,
     validating,
+    webhook_urls,
 )
 
 _TAKE_FILES: Final = frozenset({"demo", "validate", "sign", "verify"})
@@ -82,5 +83,6 @@ for group in (
     migrating,
     validating,
     signing,
+    webhook_urls,
 ):
     group.register(app)

@@ -190,6 +190,8 @@ def _show(one: Quarantined) -> None:
     typer.echo(f"Answer    {one.status} {one.code}")
     if one.tenant:
         typer.echo(f"Tenant    {printable(one.tenant)}")
+    if one.correlation:
+        typer.echo("Your ids  " + printable(", ".join(f"{key}={value}" for key, value in one.correlation.items())))
     typer.echo(f"Path      {printable(one.path)}" + (f"?{printable(one.query)}" if one.query else ""))
     for name, value in one.headers.items():
         typer.echo(f"Header    {printable(name)}: {printable(value)}")

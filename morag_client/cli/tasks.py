@@ -32,7 +32,8 @@ def register(app: typer.Typer) -> None:
 
 def tasks(
     task_id: Annotated[
-        str | None, typer.Argument(metavar="[TASK_ID]", help="Show this one, with its steps and its events.")
+        str | None,
+        typer.Argument(metavar="[TASK_ID]", help="Show this one, with its steps and its events; a ref will do."),
     ] = None,
     limit: Annotated[
         int,
@@ -95,7 +96,16 @@ async def _one(
 
     async with opened_inbox(database_url) as inbox:
         queries = TaskQueries(inbox)
-        return await queries.get(task_id, tenant=tenant), await queries.events(task_id, tenant=tenant, limit=limit + 1)
+        which = {"task_id": task_id}
+        try:
+            task = await queries.get(**which, tenant=tenant)
+        except RecordNotFound as unknown:
+            which = {"ref": task_id}
+            try:
+                task = await queries.get(**which, tenant=tenant)
+            except RecordNotFound:
+                raise unknown from None
+        return task, await queries.events(**which, tenant=tenant, limit=limit + 1)
 
 
 def _as_object(task: TaskState) -> dict[str, Any]:
@@ -121,7 +131,7 @@ def _show_all(found: Sequence[TaskState], *, as_json: bool) -> None:
 
 
 def _row(task: TaskState) -> Sequence[str]:
-    names = [task.task_id or "", task.document_id or "", f"of {task.tenant}" if task.tenant else ""]
+    names = [_named(task), task.document_id or "", f"of {task.tenant}" if task.tenant else ""]
     has_ended_well = task.state == "completed"
     at = "" if has_ended_well else task.step or task.stage
     states = [
@@ -131,6 +141,11 @@ def _row(task: TaskState) -> Sequence[str]:
     ]
     took = f"took {duration(task.seconds)}" if task.seconds is not None else ""
     return _below(names), _below(states), _below([local_time(task.started_at), took])
+
+
+def _named(task: TaskState) -> str:
+    """The task's id; the ref of its URL where no event stated one."""
+    return task.task_id or task.correlation.get("ref", "")
 
 
 def _below(said: Sequence[str]) -> str:
@@ -153,7 +168,7 @@ def _show(task: TaskState, events: Sequence[Record], *, limit: int) -> None:
 
 def _facts(task: TaskState) -> Iterator[tuple[str, str | None]]:
     at = task.step or task.stage
-    yield "Task", task.task_id
+    yield "Task", _named(task)
     yield "Tenant", task.tenant
     yield "Document", task.document_id
     yield "State", f"{task.state}, {task.progress:.0f} %" + (f", at {at}" if at else "")

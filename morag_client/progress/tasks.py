@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import Select, select
 from sqlalchemy.engine import Connection
 
-from morag_client.errors import RecordNotFound
+from morag_client.errors import ConfigurationError, RecordNotFound
 from morag_client.inbox.inbox import Inbox
 from morag_client.inbox.queries import Queries, Record
 from morag_client.progress.state import State, TaskState, from_values
@@ -37,19 +37,24 @@ class TaskQueries:
                 statement = statement.where(column == wanted)
         return await self._states(statement.limit(limit))
 
-    async def get(self, task_id: str, *, tenant: str = "") -> TaskState:
-        """The task of an id. Raises RecordNotFound, also where none of its events has been looked at yet."""
-        found = await self._states(select(self._tasks).where(self._tasks.c.key == _key(task_id, tenant)))
+    async def get(self, task_id: str | None = None, *, ref: str | None = None, tenant: str = "") -> TaskState:
+        """The task of an id, or of what was posted to the URL of a `ref` without one.
+
+        Raises RecordNotFound, also where none of its events has been looked at yet.
+        """
+        found = await self._states(select(self._tasks).where(self._tasks.c.key == _key(task_id, ref, tenant)))
         if not found:
-            raise RecordNotFound(f"there is no task {task_id!r}")
+            raise RecordNotFound(f"there is no task {task_id!r}" if ref is None else f"there is no task of ref {ref!r}")
         return found[0]
 
-    async def events(self, task_id: str, *, tenant: str = "", limit: int) -> list[Record]:
+    async def events(
+        self, task_id: str | None = None, *, ref: str | None = None, tenant: str = "", limit: int
+    ) -> list[Record]:
         """The first events of a task with their runs, without their bodies, in the order they were numbered in.
 
         Those that have no number yet come last. Empty where there are none.
         """
-        return await self._queries.of_task(_key(task_id, tenant), limit=limit)
+        return await self._queries.of_task(_key(task_id, ref, tenant), limit=limit)
 
     async def _states(self, statement: Select[Any]) -> list[TaskState]:
         def work(connection: Connection) -> list[TaskState]:
@@ -58,7 +63,8 @@ class TaskQueries:
         return await self._inbox.database.read(work, patience=self._inbox.patience)
 
 
-def _key(task_id: str, tenant: str) -> bytes:
-    key = task_key(tenant=tenant, task_id=task_id)
-    assert key is not None  # noqa: S101  # there is an id
+def _key(task_id: str | None, ref: str | None, tenant: str) -> bytes:
+    key = None if task_id is not None and ref is not None else task_key(tenant=tenant, task_id=task_id, ref=ref)
+    if key is None:
+        raise ConfigurationError("say which task: by its id, or by ref=")
     return key

@@ -13,6 +13,7 @@ from morag_client.wire.signed_url import REF
 CorrelationValue = str | int | UUID
 
 _KEY: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}")
+_RESERVED: Final = {REF: "is generated for every URL", "max_age": "says how long a URL is good"}
 _MOST_KEYS: Final = 16
 _VALUE_LENGTH: Final = 255
 _LARGEST: Final = 2**63
@@ -26,8 +27,8 @@ def checked(correlation: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _checked_key(key: str) -> str:
-    if key == REF:
-        raise ConfigurationError("ref is generated for every URL; give your own id another name")
+    if key in _RESERVED:
+        raise ConfigurationError(f"{key} {_RESERVED[key]}; give your own id another name")
     if _KEY.fullmatch(key) is None:
         raise ConfigurationError(
             f"an id cannot be named {key!r:.80}; take 1 to 64 letters, digits and . _ -, beginning with a letter"

@@ -28,16 +28,22 @@ class Tasks:
         queries = await self._queries()
         return await queries.newest(limit=limit, state=state, document_id=document_id, tenant=tenant)
 
-    async def get(self, task_id: str, *, tenant: str = "") -> TaskState:
-        """The task of an id. Raises RecordNotFound, also where no worker has looked at its events yet."""
-        return await (await self._queries()).get(task_id, tenant=tenant)
+    async def get(self, task_id: str | None = None, *, ref: str | None = None, tenant: str = "") -> TaskState:
+        """The task of an id; with `ref`, what was posted to that signed URL and states no task id.
 
-    async def events(self, task_id: str, *, tenant: str = "", limit: int = 1000) -> Sequence[Record]:
+        Raises RecordNotFound, also where no worker has looked at its events yet, and ConfigurationError where neither
+        or both are given.
+        """
+        return await (await self._queries()).get(task_id, ref=ref, tenant=tenant)
+
+    async def events(
+        self, task_id: str | None = None, *, ref: str | None = None, tenant: str = "", limit: int = 1000
+    ) -> Sequence[Record]:
         """The events of a task in the order their handlers get them, with their runs and without their bodies.
 
-        Empty where there are none.
+        Which one is said as with `get`. Empty where there are none.
         """
-        return await (await self._queries()).events(task_id, tenant=tenant, limit=limit)
+        return await (await self._queries()).events(task_id, ref=ref, tenant=tenant, limit=limit)
 
     async def _queries(self) -> TaskQueries:
         return TaskQueries((await self._lifecycle.runtime()).inbox)
