@@ -115,3 +115,43 @@ def test_settings_are_frozen_and_do_not_show_secrets() -> None:
     assert CANARY not in repr(settings) + str(settings) + settings.model_dump_json()
     with pytest.raises(ValidationError):
         settings.grace = 3
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ("https://app.example.com", "https://app.example.com"),
+        ("https://app.example.com/morag/", "https://app.example.com/morag"),
+        ("http://127.0.0.1:8001", "http://127.0.0.1:8001"),
+        ("http://[::1]:8001/a", "http://[::1]:8001/a"),
+        ("http://app.localhost", "http://app.localhost"),
+    ],
+)
+def test_where_morag_reaches_the_receiver(given: str, kept: str) -> None:
+    assert Settings.load(public_url=given).public_url == kept
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        *(
+            "",
+            "app.example.com",
+            "/morag",
+            "https://",
+            "https://:8001",
+            "ftp://app.example.com",
+            "https://a b",
+            "https://[::",
+        ),
+        *("http://app.example.com", "http://10.0.0.1", "http://localhost.example.com", "http://127.0.0.1.example.com"),
+        *("https://app.example.com/?a=1", "https://app.example.com/#a", "https://app.example.com:0", "https://a:99999"),
+        *("https://\xfcber.example.com", "https://app.example.com/\n", f"https://{CANARY}@app.example.com"),
+        f"https://anna:{CANARY}@app.example.com",
+    ],
+)
+def test_what_is_no_such_place_is_refused_and_not_shown(given: str) -> None:
+    with pytest.raises(ConfigurationError, match="MORAG_PUBLIC_URL") as caught:
+        Settings.load(public_url=given)
+
+    assert CANARY not in str(caught.value)
