@@ -31,7 +31,7 @@ ATTEMPTS = 2
 POLICY = RetryPolicy(attempts=ATTEMPTS, first=60, cap=600)
 """With `random` always 1: nothing becomes due by itself while a test runs."""
 EFFECTS = "CREATE TABLE effects (record_id INTEGER NOT NULL)"
-OPEN = ("retrying", "stuck")
+OPEN = ("retrying", "stuck", "running", "died")
 """States of runs that have a time."""
 WAITING = (*OPEN, "orphaned")
 
@@ -117,6 +117,7 @@ class Worker:
                 sessions=Sessions(inbox.database, self._ownership.settling),
                 timeout=None,
             ),
+            attempts=self._ownership,
             receiver=None,
             retry=POLICY,
             clock=now,
@@ -169,7 +170,7 @@ class Worker:
                 unused.append(grant.lane)
                 continue
             for granted in grant.records:
-                lane.queue.append(Turn(works[granted.record_id], granted, grant.epoch))
+                lane.queue.append(Turn(works[granted.record_id], granted, grant.epoch, grant.deaths))
                 lane.unsettled += 1
                 self.in_hand.add(granted.record_id)
         if unused:

@@ -46,7 +46,7 @@ class Claiming:
         clock = database_clock(database)
         runs = self._tables.runs
         mine = tasks.c.key.in_(bindparam("lanes", expanding=True)), tasks.c.owner == worker_id
-        self._taken = select(tasks.c.key, tasks.c.epoch, tasks.c.sequence).where(*mine)
+        self._taken = select(tasks.c.key, tasks.c.epoch, tasks.c.sequence, tasks.c.deaths).where(*mine)
         self._columns = select(tasks).where(tasks.c.key.in_(bindparam("lanes", expanding=True)))
         waits = or_(events.c.state == STORED, events.c.state == RETRYING)
         self._wanted = Among("records", is_sqlite=database.is_sqlite)
@@ -89,12 +89,17 @@ class Claiming:
     def _taking(self, database: Database, lives: ColumnElement[bool]) -> Any:
         tasks, workers = self._tables.tasks, self._tables.workers
         alive = select(workers.c.id).where(lives)
-        ours = tasks.c.owner == self._worker_id
+        free, ours = tasks.c.owner.is_(None), tasks.c.owner == self._worker_id
         # Not VALUES of many rows, which SQLAlchemy would compile anew for every number of them.
         return database.insert(tasks).on_conflict_do_update(
             index_elements=[tasks.c.key],
-            set_={"owner": self._worker_id, "epoch": case((ours, tasks.c.epoch), else_=tasks.c.epoch + 1)},
-            where=or_(tasks.c.owner.is_(None), ours, tasks.c.owner.not_in(alive)),
+            set_={
+                "owner": self._worker_id,
+                "epoch": case((ours, tasks.c.epoch), else_=tasks.c.epoch + 1),
+                # Whoever else has it did not give it back.
+                "deaths": case((or_(free, ours), tasks.c.deaths), else_=tasks.c.deaths + 1),
+            },
+            where=or_(free, ours, tasks.c.owner.not_in(alive)),
         )
 
     def _take(self, connection: Connection, lanes: Mapping[bytes, Sequence[Claimable]]) -> dict[bytes, Any]:
@@ -172,7 +177,7 @@ class _Batch:
             if record.task_key is not None and self._waiting[record.record_id].sequence is None
         ]
         if not records or records[0].task_key is None:
-            return Grant(lane.key, lane.epoch, [self._known(record.record_id, None) for record in records])
+            return Grant(lane.key, lane.epoch, [self._known(one.record_id, None) for one in records], lane.deaths)
         projection = self._make(self._columns[lane.key], unnumbered)
         new: dict[int, Granted] = {}
         for record_id, (number, is_late, task) in zip(unnumbered, projection.events, strict=True):
@@ -181,7 +186,7 @@ class _Batch:
         if unnumbered:
             self.projections.append((lane.key, projection.values))
         granted = [new.get(record.record_id) or self._known(record.record_id, projection.task) for record in records]
-        return Grant(lane.key, lane.epoch, granted)
+        return Grant(lane.key, lane.epoch, granted, lane.deaths)
 
     def _known(self, record_id: int, task: Any) -> Granted:
         row = self._waiting[record_id]

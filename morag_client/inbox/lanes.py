@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal, NamedTuple
 
-RunState = Literal["succeeded", "retrying", "failed", "discarded", "stuck", "orphaned"]
+RunState = Literal["succeeded", "retrying", "failed", "discarded", "stuck", "orphaned", "running", "died"]
 
 
 class Claimable(NamedTuple):
@@ -55,6 +55,8 @@ class Grant(NamedTuple):
     lane: bytes
     epoch: int
     records: Sequence[Granted]
+    deaths: int = 0
+    """How many workers in succession died while they held it."""
 
 
 class Projection(NamedTuple):

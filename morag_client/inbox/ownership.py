@@ -6,20 +6,22 @@ heartbeat is younger than the lease, by the database's clock.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from types import MappingProxyType
 from typing import Final
 
-from sqlalchemy import ColumnElement, and_, delete, func, select, update
+from sqlalchemy import ColumnElement, and_, delete, exists, func, or_, select, update
 from sqlalchemy.engine import Connection
 
 from morag_client.inbox.claiming import Claiming
 from morag_client.inbox.clock import database_clock
 from morag_client.inbox.database import Database
-from morag_client.inbox.lanes import Claimable, Grant, Project, Settlement
+from morag_client.inbox.lanes import Claimable, Grant, Project, RunRow, Settlement
 from morag_client.inbox.orphans import adopt
+from morag_client.inbox.rows import STORED
 from morag_client.inbox.schedule import mend_schedule
-from morag_client.inbox.settling import Settling
+from morag_client.inbox.settling import RETRYING, Settling
 from morag_client.inbox.tables import Tables
 
 _DEAD_LEASES: Final = 10
@@ -55,20 +57,48 @@ class Ownership:
         What waits in their lanes is taken over as soon as the lease ends. But a lane whose last record had its end
         before it was settled, by the commit of a transactional handler, is wanted by nobody any more.
         """
-        tasks, workers = self._tables.tasks, self._tables.workers
+        tasks, workers, events = self._tables.tasks, self._tables.workers, self._tables.events
         long_ago = workers.c.heartbeat_at < database_clock(self._database) - _DEAD_LEASES * self._lease_of_each
         theirs = tasks.c.owner.in_(select(workers.c.id).where(long_ago))
         held = select(tasks.c.key).where(theirs).order_by(tasks.c.key).limit(_AT_ONCE).with_for_update()
+        waits = exists().where(
+            events.c.id == tasks.c.record_id, or_(events.c.state == STORED, events.c.state == RETRYING)
+        )
+        over = tasks.c.record_id.is_not(None), ~waits.correlate(tasks)
+        given_back = {"owner": None, "deaths": tasks.c.deaths + 1}
         holding = select(tasks.c.owner).where(tasks.c.owner.is_not(None))
 
         def work(connection: Connection) -> None:
             lanes = connection.execute(held).scalars().all()
             if lanes:
-                connection.execute(delete(tasks).where(tasks.c.key.in_(lanes), theirs, tasks.c.record_id.is_not(None)))
-                connection.execute(update(tasks).where(tasks.c.key.in_(lanes), theirs).values(owner=None))
+                connection.execute(delete(tasks).where(tasks.c.key.in_(lanes), theirs, *over))
+                connection.execute(update(tasks).where(tasks.c.key.in_(lanes), theirs).values(given_back))
             connection.execute(delete(workers).where(long_ago, workers.c.id.not_in(holding)))
 
         await self._database.write(work)
+
+    async def begin(self, record_id: int, handler: str, *, lane: bytes, epoch: int, attempt: int, at: datetime) -> bool:
+        """Writes down that a handler is about to be called; False where the lane is no longer ours."""
+
+        def begin(connection: Connection) -> None:
+            self._settling.begin_run(connection, record_id, handler, attempt=attempt, at=at)
+
+        return await self._write_where_mine(begin, lane, epoch)
+
+    async def end(self, record_id: int, run: RunRow, *, lane: bytes, epoch: int) -> bool:
+        """Writes a handler's outcome before its record is settled; False where the lane is no longer ours."""
+        return await self._write_where_mine(
+            lambda connection: self._settling.write_run(connection, record_id, run), lane, epoch
+        )
+
+    async def _write_where_mine(self, write: Callable[[Connection], None], lane: bytes, epoch: int) -> bool:
+        def work(connection: Connection) -> bool:
+            is_mine = self._settling.is_mine(connection, lane, epoch)
+            if is_mine:
+                write(connection)
+            return is_mine
+
+        return await self._database.write(work)
 
     async def adopt(self, handlers: Sequence[str]) -> int:
         """Lets runs that had lost their handlers be tried again, where it is one of these; how many there were."""

@@ -162,7 +162,7 @@ class _Batch:
             self.handlers.append(self._criteria.handler)
         else:
             again = [run for run in record.runs if run.state == "failed"]
-            sooner = [run for run in record.runs if run.state in {RETRYING, ORPHANED}]
+            sooner = [run for run in record.runs if run.state in {RETRYING, ORPHANED, "died"}]
             self._forward += [run.id for run in sooner]
             if not again and record.state != RETRYING:
                 self._afresh.append(record.id)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from typing import Any, Final
 
 from sqlalchemy import ColumnElement, bindparam, case, delete, exists, or_, select, update
@@ -31,8 +32,9 @@ class Settling:
         # In one order for everybody, or two workers would wait for each other.
         self._lock = select(tasks.c.key, tasks.c.epoch).where(*mine).order_by(tasks.c.key).with_for_update()
         self._drop_singles = delete(tasks).where(*mine, tasks.c.record_id.is_not(None))
-        self._give_back = update(tasks).where(*mine).values(owner=None)
+        self._give_back = update(tasks).where(*mine).values(owner=None, deaths=0)
         self._clock = select(database_clock(database))
+        self._begin_run = _beginning(database)
         self._write_run = ManyRows(_upsert(database), ("record_id", "handler", *_CHANGED))
         events = self._tables.events
         waiting = (events.c.id == bindparam("record"), or_(events.c.state == STORED, events.c.state == RETRYING))
@@ -68,6 +70,11 @@ class Settling:
         """Writes a handler's outcome before its record is settled, which may never come to be."""
         self._write_runs(connection, [(record_id, run)])
         self._derive_unfinished(connection, [record_id])
+
+    def begin_run(self, connection: Connection, record_id: int, handler: str, *, attempt: int, at: datetime) -> None:
+        """Writes down that a handler is about to be called, so that it is known if the process dies of it."""
+        values = {"record_id": record_id, "handler": handler, "attempts": attempt, "started_at": at}
+        connection.execute(self._begin_run, values)
 
     def _write_runs(self, connection: Connection, runs: Sequence[tuple[int, RunRow]]) -> None:
         """Writes each handler's outcome for a record in the place of its earlier one."""
@@ -122,7 +129,9 @@ def state_by_runs(tables: Tables) -> ColumnElement[str]:
         among = or_(*(runs.c.state == state for state in states))
         return exists().where(runs.c.record_id == events.c.id, among).correlate(events)
 
-    return case((some(RETRYING, "stuck", ORPHANED), RETRYING), (some("failed"), "failed"), else_="handled")
+    return case(
+        (some(RETRYING, "stuck", "running", "died", ORPHANED), RETRYING), (some("failed"), "failed"), else_="handled"
+    )
 
 
 def _upsert(database: Database) -> Any:
@@ -132,6 +141,27 @@ def _upsert(database: Database) -> Any:
         index_elements=[runs.c.record_id, runs.c.handler],
         set_={name: statement.excluded[name] for name in _CHANGED},
         # A transactional handler may have committed its success where we only saw that the connection broke.
+        where=runs.c.state != "succeeded",
+    )
+
+
+def _beginning(database: Database) -> Any:
+    """What was said of the attempt before stays until this one has an end."""
+    runs, clock = database.tables.runs, database_clock(database)
+    # Due at once: it is found as soon as its lane can be taken over.
+    statement = database.insert(runs).values(
+        record_id=bindparam("record_id"),
+        handler=bindparam("handler"),
+        attempts=bindparam("attempts"),
+        started_at=bindparam("started_at"),
+        state="running",
+        next_attempt_at=clock,
+        scheduled_at=clock,
+    )
+    names = ("state", "attempts", "started_at", "next_attempt_at", "scheduled_at")
+    return statement.on_conflict_do_update(
+        index_elements=[runs.c.record_id, runs.c.handler],
+        set_={name: statement.excluded[name] for name in names},
         where=runs.c.state != "succeeded",
     )
 

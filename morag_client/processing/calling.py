@@ -94,6 +94,12 @@ class Caller:
                 watch.end()
 
 
+def is_cancelled(error: BaseException) -> bool:
+    """Whether an error says that it is us who are cancelled, and not something that the handler waited for."""
+    task = asyncio.current_task()
+    return isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling() > 0
+
+
 class _Watch:
     """Tells once when something that has begun has not ended after so many seconds."""
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from morag_client.inbox.lanes import Grant, Outcome, RunRow, Settlement
+from morag_client.processing.deaths import needs_care
 from morag_client.processing.running import OnOutcome
 from morag_client.processing.work import Turn, Work
 
@@ -38,6 +39,8 @@ class Lanes:
         self._run = run
         self._goes_on = goes_on
         self._slots = asyncio.Semaphore(concurrency)
+        # Beside those: who waits here must not keep others from a slot.
+        self._alone = asyncio.Semaphore(1)
         self._on_finished = on_finished
         self._lanes: dict[bytes, Lane] = {}
         self.finished: deque[Settlement] = deque()
@@ -55,7 +58,7 @@ class Lanes:
         if lane is None or lane.epoch != grant.epoch:
             lane = self._lanes[grant.lane] = Lane(grant.lane, grant.epoch)
         for granted in grant.records:
-            lane.queue.append(Turn(works[granted.record_id], granted, grant.epoch))
+            lane.queue.append(Turn(works[granted.record_id], granted, grant.epoch, grant.deaths))
             lane.unsettled += 1
             self.record_ids.add(granted.record_id)
         if lane.running is None:
@@ -115,6 +118,9 @@ class Lanes:
         task = asyncio.current_task()
         try:
             while lane.queue and not (task is not None and task.cancelling()):
+                if needs_care(lane.queue[0]):
+                    await self._run_alone(lane)
+                    continue
                 async with self._slots:
                     if not lane.queue:  # lost while it waited for a slot
                         break
@@ -122,7 +128,24 @@ class Lanes:
         finally:
             lane.running = None
 
-    async def _run_next(self, lane: Lane) -> None:
+    async def _run_alone(self, lane: Lane) -> None:
+        """Runs what the process may not survive, one at a time; what is stuck lets the next one in."""
+        await self._alone.acquire()
+        is_in = True
+
+        def leave() -> None:
+            nonlocal is_in
+            if is_in:
+                is_in = False
+                self._alone.release()
+
+        try:
+            if lane.queue:
+                await self._run_next(lane, on_stuck=leave)
+        finally:
+            leave()
+
+    async def _run_next(self, lane: Lane, *, on_stuck: Callable[[], None] = lambda: None) -> None:
         turn = lane.queue.popleft()
         record_id, runs = turn.work.record_id, list[RunRow]()
         outcome: Outcome = "unfinished"
@@ -131,6 +154,7 @@ class Lanes:
         def on_outcome(run: RunRow) -> None:
             if run.state == "stuck":  # said at once, since it may never end
                 self._finish(Settlement(record_id, lane.key, lane.epoch, "unfinished", [run]))
+                on_stuck()
             else:
                 runs.append(run)
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
-from typing import Any
+from functools import partial
+from typing import Any, Final
 
 from morag_client.events.types import Event
 from morag_client.handlers.binding import BoundHandler
@@ -16,13 +17,15 @@ from morag_client.handlers.registry import ErrorHook
 from morag_client.handlers.retry import Discard, RetryLater, RetryPolicy
 from morag_client.inbox.lanes import EarlierRun, RunRow, RunState
 from morag_client.inbox.sessions import LaneLost
-from morag_client.processing.calling import Caller
+from morag_client.processing.calling import Caller, is_cancelled
+from morag_client.processing.deaths import Attempts, Care, ProcessDied, has_died, needs_care
 from morag_client.processing.tracebacks import described, from_the_handler_on
 from morag_client.processing.work import Turn
 
 logger = logging.getLogger("morag_client.processing")
 
 OnOutcome = Callable[[RunRow], None]
+_STOPPED: Final = "it had not ended when its process was stopped"
 
 
 class Runner:
@@ -33,6 +36,7 @@ class Runner:
         *,
         dispatcher: Dispatcher,
         caller: Caller,
+        attempts: Attempts,
         receiver: Any,
         retry: RetryPolicy,
         clock: Callable[[], datetime],
@@ -40,6 +44,8 @@ class Runner:
     ) -> None:
         self._dispatcher = dispatcher
         self._caller = caller
+        self._call: Callable[..., Awaitable[None]] = caller.call
+        self._care = Care(caller, attempts, clock=clock)
         self._receiver = receiver
         self._retry = retry
         self._clock = clock
@@ -58,8 +64,8 @@ class Runner:
     async def run(self, turn: Turn, on_outcome: OnOutcome) -> Sequence[str]:
         """Runs every handler that the record goes to and whose turn it is; tells each outcome at once.
 
-        Handlers start in the order of their registration and run side by side. Returned are the names of those whose
-        turn it is and that do not exist here.
+        Handlers start in the order of their registration and run side by side, or one after the other where the process
+        may not survive one of them. Returned are the names of those whose turn it is and that do not exist here.
         """
         event = turn.work.event
         if event is None:
@@ -68,7 +74,10 @@ class Runner:
         is_retry = turn.granted.is_retry
         candidates = self._dispatcher.candidates(event)
         bound = [one for one in candidates if _has_turn(earlier.get(one.name), is_retry=is_retry)]
-        if len(bound) == 1:
+        if needs_care(turn):
+            for one in bound:
+                await self._run_with_care(one, turn, event, earlier, on_outcome)
+        elif len(bound) == 1:
             await self._run_one(bound[0], turn, event, earlier, on_outcome)
         elif bound:
             await asyncio.gather(*(self._run_one(one, turn, event, earlier, on_outcome) for one in bound))
@@ -83,6 +92,33 @@ class Runner:
         on_outcome: OnOutcome,
     ) -> None:
         before = earlier.get(bound.name)
+        if before is not None and has_died(before):
+            context = self._context(turn, event, before.attempts)
+            on_outcome(await self._failed(ProcessDied(), bound, context, self._clock()))
+        else:
+            await self._attempt(bound, turn, event, before, on_outcome)
+
+    async def _run_with_care(
+        self,
+        bound: BoundHandler,
+        turn: Turn,
+        event: Event,
+        earlier: dict[str, EarlierRun],
+        on_outcome: OnOutcome,
+    ) -> None:
+        told: list[RunRow] = []
+
+        def tell(run: RunRow) -> None:
+            told.append(run)
+            on_outcome(run)
+
+        await self._run_one(bound, turn, event, earlier, tell)
+        if told:
+            await self._care.end(turn, told[-1])
+
+    async def _attempt(
+        self, bound: BoundHandler, turn: Turn, event: Event, before: EarlierRun | None, on_outcome: OnOutcome
+    ) -> None:
         attempt = 1 if before is None else before.attempts + 1
         context = self._context(turn, event, attempt)
         started_at = self._clock()
@@ -106,18 +142,24 @@ class Runner:
                 if before is not None:
                     on_outcome(self._unwanted(before, "its condition (where=) does not want this event"))
                 return
-            await self._caller.call(bound, context, turn, succeeded=succeeded, on_stuck=on_stuck)
+            call = self._call if not needs_care(turn) else self._careful_call(bound, attempt, on_outcome)
+            await call(bound, context, turn, succeeded=succeeded, on_stuck=on_stuck)
         except (KeyboardInterrupt, GeneratorExit):  # the end of the event loop, and not an outcome
             raise
         except LaneLost:
             logger.warning("another worker took over while handler %s ran; what it did is undone", bound.name)
             return
         except BaseException as error:  # test frameworks raise some that are no Exception
-            if isinstance(error, asyncio.CancelledError) and is_cancelled():
+            if is_cancelled(error):
                 raise
             on_outcome(await self._failed(error, bound, context, started_at))
         else:
             on_outcome(succeeded())
+
+    def _careful_call(self, bound: BoundHandler, attempt: int, on_outcome: OnOutcome) -> Callable[..., Awaitable[None]]:
+        at = self._clock()
+        stopped = RunRow(bound.name, "retrying", attempt - 1, _STOPPED, None, at, at, delay=0.0)
+        return partial(self._care.call, on_stopped=partial(on_outcome, stopped))
 
     def _context(self, turn: Turn, event: Event, attempt: int) -> Context:
         return Context(
@@ -142,12 +184,13 @@ class Runner:
             said, _ = described(error)
             return RunRow(bound.name, "discarded", context.attempt, said, None, started_at, self._clock())
         delay = self._delay(error, bound, context.attempt)
-        state: RunState = "failed" if delay is None else "retrying"
+        again: RunState = "died" if isinstance(error, ProcessDied) else "retrying"
+        state: RunState = "failed" if delay is None else again
         if delay is not None and isinstance(error, RetryLater):
             logger.info("handler %s wants record %d (%s) again in %.3g s", *about, delay)
         else:
-            again = "gives up" if delay is None else f"tries again in {delay:.3g} s"
-            logger.error("handler %s failed for record %d (%s), and %s", *about, again, exc_info=error)
+            goes_on = "gives up" if delay is None else f"tries again in {delay:.3g} s"
+            logger.error("handler %s failed for record %d (%s), and %s", *about, goes_on, exc_info=error)
             await self._tell(self._dispatcher.error_hooks, error, context)
         if delay is None:
             await self._tell(self._dispatcher.dead_letter_hooks, error, context)
@@ -157,6 +200,9 @@ class Runner:
     def _delay(self, error: BaseException, bound: BoundHandler, attempt: int) -> float | None:
         policy = bound.handler.retry or self._retry
         delay = policy.delay(attempt, random=self._random)
+        if isinstance(error, ProcessDied) and delay is not None:
+            # Whoever restarts processes waits already, and a first death may be nobody's fault.
+            return policy.delay(attempt - 1, random=self._random) if attempt > 1 else 0.0
         return error.after_seconds if isinstance(error, RetryLater) and delay is not None else delay
 
     async def _tell(self, hooks: Sequence[ErrorHook], error: BaseException, context: Context) -> None:
@@ -166,7 +212,7 @@ class Runner:
             except (KeyboardInterrupt, GeneratorExit):
                 raise
             except BaseException as failure:
-                if isinstance(failure, asyncio.CancelledError) and is_cancelled():
+                if is_cancelled(failure):
                     raise
                 logger.exception("the hook %r failed itself", hook)
 
@@ -194,14 +240,10 @@ class Runner:
         return RunRow(run.handler, "discarded", run.attempts, why, None, at, at)
 
 
-def is_cancelled() -> bool:
-    """Whether it is us who are cancelled, and not something that the handler waited for."""
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
-
-
 def _has_turn(before: EarlierRun | None, *, is_retry: bool) -> bool:
     """Whether a handler is to run now, for the first time or again."""
     if before is None:
         return not is_retry
-    return before.state == "orphaned" or (before.state in {"retrying", "stuck"} and before.is_due)
+    if before.state in {"orphaned", "running"}:
+        return True
+    return before.state in {"retrying", "stuck", "died"} and before.is_due

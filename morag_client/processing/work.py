@@ -40,6 +40,8 @@ class Turn(NamedTuple):
     work: Work
     granted: Granted
     epoch: int
+    deaths: int = 0
+    """How many workers in succession died while they held its lane."""
 
 
 def work_of(record: Record) -> Work:

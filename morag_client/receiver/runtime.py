@@ -107,6 +107,7 @@ class Runtime:
         runner = Runner(
             dispatcher=self._dispatcher,
             caller=caller,
+            attempts=ownership,
             receiver=self._receiver,
             retry=self._retry,
             clock=now,

@@ -104,6 +104,7 @@ class Engine:
         runner = Runner(
             dispatcher=Dispatcher(self.gates.registry(*HANDLERS), receiver_type=Receiver),
             caller=self._caller,
+            attempts=self.ownership,
             receiver=None,
             retry=POLICY,
             clock=now,

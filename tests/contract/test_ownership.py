@@ -510,3 +510,76 @@ async def test_a_worker_of_an_earlier_release_said_no_lease(inbox: Inbox, ann: W
     assert await bob.claim_one(record_id) is None
     await ann.shift(-LEASE - 5)
     assert (await bob.claim_one(record_id)).epoch == 2
+
+
+async def deaths(inbox: Inbox) -> dict[str | None, int]:
+    return {row.task_id: row.deaths for row in await inboxes.rows_of(inbox, "tasks", "task_id, deaths")}
+
+
+async def test_deaths_in_succession_are_counted_until_the_task_is_given_back(inbox: Inbox) -> None:
+    [record_id] = await stored(inbox, "a")
+    counted = []
+    for name in ("ann", "bob", "cat"):
+        worker = Worker(inbox, name)
+        await worker.beat()
+        grant = await worker.claim_one(record_id)
+        again = await worker.claim_one(record_id)  # what is ours already tells of nobody's death
+        counted.append((grant.deaths, again.deaths))
+        await worker.shift(-LEASE - 5)
+    assert counted == [(0, 0), (1, 1), (2, 2)]
+
+    await worker.beat()
+    await worker.turn(release=[grant.lane])
+    assert await deaths(inbox) == {"a": 0}
+    assert (await Worker(inbox, "dan").claim_one(record_id)).deaths == 0
+
+
+async def test_what_is_given_back_for_the_long_dead_keeps_count_and_what_waits(inbox: Inbox, ann: Worker) -> None:
+    ids = await stored(inbox, "a", None, None)
+    grants = await ann.claim(*ids)
+    [single] = [grant for grant in grants.values() if grant.records[0].record_id == ids[2]]
+    await ann.settle(single, ids[2], release=False)
+    await ann.shift(-100 * LEASE)
+
+    await Worker(inbox, "bob").ownership.forget_the_dead()
+
+    rows = await inboxes.rows_of(inbox, "tasks", "record_id, task_id, owner, deaths")
+    assert sorted(map(str, rows)) == sorted(map(str, [(None, "a", None, 1), (ids[1], None, None, 1)]))
+    assert {grant.deaths for grant in (await Worker(inbox, "cat").claim(*ids[:2])).values()} == {1}
+
+
+async def test_an_attempt_is_written_down_before_it_is_made_and_read_by_who_comes_next(
+    inbox: Inbox, ann: Worker, bob: Worker
+) -> None:
+    [record_id] = await stored(inbox, "a")
+    grant = await ann.claim_one(record_id)
+    fence = {"lane": grant.lane, "epoch": grant.epoch}
+
+    assert await ann.ownership.begin(record_id, "index", attempt=1, at=MOMENT, **fence)
+    assert await ann.ownership.begin(record_id, "bill", attempt=3, at=MOMENT, **fence)
+    assert await ann.ownership.end(record_id, run("bill", attempts=3), **fence)
+    await ann.shift(-LEASE - 5)
+    taken = await bob.claim_one(record_id)
+
+    assert sorted(tuple(one) for one in taken.records[0].runs) == [
+        ("bill", "succeeded", 3, False),
+        ("index", "running", 1, True),
+    ]
+    assert await Queries(inbox).due_ids(after=0, limit=9) == [record_id]
+    # and behind the fence nothing is
+    assert not await ann.ownership.begin(record_id, "mail", attempt=1, at=MOMENT, **fence)
+    assert not await ann.ownership.end(record_id, run("index"), **fence)
+    assert [(one.handler, one.state) for one in (await Queries(inbox).get(record_id)).runs] == [
+        ("index", "running"),
+        ("bill", "succeeded"),
+    ]
+
+
+async def test_a_success_that_is_known_is_not_begun_again(inbox: Inbox, ann: Worker) -> None:
+    [record_id] = await stored(inbox, "a")
+    grant = await ann.claim_one(record_id)
+    await ann.settle(grant, record_id, run(), outcome="unfinished", release=False)
+
+    assert await ann.ownership.begin(record_id, "index", lane=grant.lane, epoch=grant.epoch, attempt=2, at=MOMENT)
+
+    assert [(one.state, one.attempts) for one in (await Queries(inbox).get(record_id)).runs] == [("succeeded", 1)]
