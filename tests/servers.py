@@ -17,12 +17,12 @@ import uvicorn
 
 
 @contextlib.contextmanager
-def serving(app: Any, **options: Any) -> Iterator[str]:
+def serving(app: Any, *, access_log: bool = False, **options: Any) -> Iterator[str]:
     """The URL of an application on a free port of this machine, in a thread of its own."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen(256)
-        config = uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=5, **options)
+        config = uvicorn.Config(app, log_config=None, access_log=access_log, timeout_graceful_shutdown=5, **options)
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="uvicorn")
         thread.start()

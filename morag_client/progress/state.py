@@ -99,11 +99,12 @@ def advance(state: TaskState, fields: Mapping[str, Any], *, received_at: datetim
     - `task.started` after any step, stage or progress, and `task.progress` with less progress than is known.
     A late event counts, and adds what was not known: steps, earlier times, more progress, a document's id, the
     error of a failed task. Nothing else changes. A lost task is reopened by any webhook that is understood; that one
-    is never late. An `unknown` event is never late and only counts.
+    is never late. An `unknown` event is never late, and only counts and tells the application's ids.
     """
     name = fields["name"]
     if name == UNKNOWN:
-        return replace(state, updated_at=received_at, sequence=state.sequence + 1), False
+        ids = state.correlation or dict(fields.get("correlation") or ())
+        return replace(state, updated_at=received_at, sequence=state.sequence + 1, correlation=ids), False
     end, step = _ENDS.get(name), clean(fields.get("step"), ID_LENGTH)
     reopens = state.state == "lost" and name != "task.lost" and fields.get("source", "webhook") == "webhook"
     if reopens:

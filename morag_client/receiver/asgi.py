@@ -12,7 +12,7 @@ from morag_client.errors import AuthenticationError, ConfigurationError, Deliver
 from morag_client.receiver.inspection import for_anybody, inspection_routes
 from morag_client.receiver.lifecycle import Lifecycle
 from morag_client.receiver.reading import ClientGone, Receive, Scope, Send, read_delivery
-from morag_client.wire.redaction import REDACTED
+from morag_client.wire.redaction import REDACTED, redacted_bytes, redacted_text
 
 if TYPE_CHECKING:
     from morag_client.receiver.receiver import Receiver
@@ -44,6 +44,8 @@ class Application:
             elif self._has_signed_urls and path.startswith(_SIGNED):
                 await self._webhook(scope, receive, send, token=_take_token(scope, path))
             else:
+                if self._has_signed_urls:
+                    _hide_tokens(scope, redacted_text(scope["path"]))
                 await self._others(scope, receive, send)
         elif scope["type"] == "lifespan":
             await self._lifespan(receive, send)
@@ -119,15 +121,21 @@ def _extra(rejected: DeliveryRejected) -> list[tuple[bytes, bytes]]:
 
 
 def _take_token(scope: Scope, path: str) -> str:
-    """What stands behind `/webhook/`, as it was spelt; it is taken out of the scope, which servers log."""
+    """What stands behind `/webhook/`, as it was spelt; it is taken out of the scope, from which servers log."""
     token, raw_path = path.removeprefix(_SIGNED), scope.get("raw_path")
     if raw_path is not None:
         # Decoded, other spellings (%2E) read the same. A URL of ours needs none.
         spelt = raw_path.partition(b"?")[0].decode("latin-1")
         token = token if spelt.endswith(_SIGNED + token) else spelt
-    scope["path"] = scope["path"].removesuffix(path) + _SIGNED + REDACTED
-    scope["raw_path"] = quote(scope["path"]).encode()
+    _hide_tokens(scope, scope["path"].removesuffix(path) + _SIGNED + REDACTED)
     return token
+
+
+def _hide_tokens(scope: Scope, path: str) -> None:
+    """Leaves no token in what servers put into their access logs once they are answered; `path` has none."""
+    if path != scope["path"]:
+        scope["path"], scope["raw_path"] = path, quote(path, errors="replace").encode()
+    scope["query_string"] = redacted_bytes(scope["query_string"])
 
 
 def _route_path(scope: Scope) -> str:

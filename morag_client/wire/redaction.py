@@ -24,7 +24,7 @@ def redacted(delivery: Delivery) -> Delivery:
 
     What else it says stays, byte by byte.
     """
-    body = redacted_body(delivery.body)
+    body = redacted_bytes(delivery.body)
     headers = tuple([(name, _without_tokens(value)) for name, value in delivery.headers])
     is_clean = body is delivery.body and headers == delivery.headers and delivery.token is None
     if is_clean and _MARK not in delivery.query and _MARK not in delivery.path:
@@ -44,8 +44,8 @@ def redacted_text(text: str) -> str:
     return _TOKEN.sub(REDACTED, text) if _MARK in text else text
 
 
-def redacted_body(body: bytes) -> bytes:
-    """The body without tokens, also where JSON escapes letters that need no escape."""
+def redacted_bytes(body: bytes) -> bytes:
+    """The bytes without tokens, also where JSON escapes letters that need no escape."""
     body = _without_tokens(body)
     if b"\\u00" in body and _ESCAPE.search(body) is not None:
         plain = _ESCAPE.sub(_spelt_out, body)

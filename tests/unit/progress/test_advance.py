@@ -509,6 +509,7 @@ class TestBounds:
         state = after(task("completed"), {**task("started"), "correlation": signed}, task("progress"))
 
         assert state.correlation == signed
+        assert after({**said(unknown_body()), "correlation": signed}).correlation == signed
 
     def test_the_state_before_is_left_as_it_was(self) -> None:
         before, _ = told(step("a", "started"))

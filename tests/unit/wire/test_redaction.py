@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from morag_client.wire.delivery import Delivery
-from morag_client.wire.redaction import redacted, redacted_body, redacted_text
+from morag_client.wire.redaction import redacted, redacted_bytes, redacted_text
 from morag_client.wire.signed_url import Claims, UrlSigner
 
 TOKEN = UrlSigner([b"key"]).sign(Claims({"ref": "0123456789abcdef01234567", "tenant": "acme"}))
@@ -35,7 +35,7 @@ def escaped(text: str) -> str:
     ],
 )  # fmt: skip
 def test_a_token_is_taken_out_wherever_it_stands(body: str, kept: str) -> None:
-    assert redacted_body(body.encode()).decode() == kept
+    assert redacted_bytes(body.encode()).decode() == kept
 
 
 @pytest.mark.parametrize(
@@ -49,14 +49,14 @@ def test_a_token_is_taken_out_wherever_it_stands(body: str, kept: str) -> None:
     ],
 )
 def test_all_else_stays(body: bytes) -> None:
-    assert redacted_body(body) == body
+    assert redacted_bytes(body) == body
 
 
 @given(st.text(), st.text(), st.booleans())
 def test_no_json_keeps_one(before: str, after: str, ascii_only: bool) -> None:
     body = json.dumps({"a": f"{before} {TOKEN} {after}"}, ensure_ascii=ascii_only).encode("utf-8", "replace")
 
-    kept = redacted_body(body)
+    kept = redacted_bytes(body)
 
     assert TOKEN.encode() not in kept
     assert TOKEN not in json.loads(kept)["a"]
