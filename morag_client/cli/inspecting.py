@@ -6,12 +6,13 @@ import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator, Sequence
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
 from morag_client.cli.inboxes import AsJson, Limit, local_time, opened_inbox, printable, show_table
 from morag_client.cli.serving import DatabaseUrl
+from morag_client.cli.webhook_urls import pairs
 
 if TYPE_CHECKING:
     from morag_client.inbox.queries import HandlerRun, Queries, Record
@@ -32,13 +33,18 @@ def events(
     name: Annotated[
         str | None, typer.Option(metavar="PATTERN", help="Only those of such a name: chunking, '*.failed'.")
     ] = None,
+    correlation: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY=VALUE", help="Only those that a signed URL gave this id; several: all of them."),
+    ] = None,
     database_url: DatabaseUrl = None,
     as_json: AsJson = False,
 ) -> None:
     """List what was received, and what became of it."""
     if state is not None and state not in _STATES:
         raise typer.BadParameter(f"expected {_ANY_STATE}", param_hint="--state")
-    records = asyncio.run(_newest(database_url, limit=limit, state=state, task_id=task, name=name))
+    ids = pairs(correlation or (), hint="--correlation")
+    records = asyncio.run(_newest(database_url, limit=limit, state=state, task_id=task, name=name, correlation=ids))
     show_events(records, as_json=as_json)
 
 
@@ -53,7 +59,7 @@ def show_events(records: Sequence[Record], *, as_json: bool = False) -> None:
         typer.echo(json.dumps(dict(described(record))))
 
 
-async def _newest(database_url: str | None, *, limit: int, **filters: str | None) -> list[Record]:
+async def _newest(database_url: str | None, *, limit: int, **filters: Any) -> list[Record]:
     async with _queries(database_url) as queries:
         return await queries.newest(limit=limit, **filters)
 

@@ -16,6 +16,7 @@ from morag_client.inbox.clock import database_clock
 from morag_client.inbox.inbox import Inbox
 from morag_client.inbox.reopening import LARGEST_ID, name_matches
 from morag_client.inbox.rows import STORED
+from morag_client.wire.signed_url import Claims
 
 T = TypeVar("T")
 
@@ -85,9 +86,18 @@ class Queries:
         self._tables = inbox.database.tables
 
     async def newest(
-        self, *, limit: int, state: str | None = None, task_id: str | None = None, name: str | None = None
+        self,
+        *,
+        limit: int,
+        state: str | None = None,
+        task_id: str | None = None,
+        name: str | None = None,
+        correlation: Mapping[str, object] | None = None,
     ) -> list[Record]:
-        """The newest records with their runs, newest first, without bodies; `name` is a pattern as `@on` takes it."""
+        """The newest records with their runs, newest first, without bodies; `name` is a pattern as `@on` takes it.
+
+        `correlation` names ids that were signed, all of which a record has to have.
+        """
         events = self._tables.events
         statement = self._select(body=False).order_by(events.c.id.desc()).limit(limit)
         for column, wanted in ((events.c.state, state), (events.c.task_id, task_id)):
@@ -95,6 +105,11 @@ class Queries:
                 statement = statement.where(column == wanted)
         if name is not None:
             statement = statement.where(name_matches(self._database, events.c.name, name))
+        for key, value in (correlation or {}).items():
+            # As it stands in the stored object, with its quotes: no text inside of another id reads like that.
+            pair = Claims({key: str(value)}).text[1:-1].replace("\0", "")
+            find = func.instr if self._database.is_sqlite else func.strpos
+            statement = statement.where(find(events.c.correlation, pair) > 0)
         return await self._read(lambda connection: self._records(connection, statement))
 
     async def received(self, *, limit: int, most_bytes: int) -> list[Record]:
