@@ -8,6 +8,7 @@ from typing import Annotated, Final
 import typer
 
 from morag_client.cli import (
+    auditing,
     dead_letters,
     demonstrating,
     emitting,
@@ -80,6 +81,7 @@ for group in (
     dead_letters,
     quarantine,
     pruning,
+    auditing,
     migrating,
     validating,
     signing,

@@ -14,6 +14,7 @@ import typer
 from morag_client.cli.acting import Why, Yes, counted, login_name, make_sure, need_answer, progress_bar
 from morag_client.cli.inboxes import AsJson, Limit, local_time, opened_inbox, printable, show_table
 from morag_client.cli.serving import DatabaseUrl
+from morag_client.events.payloads import as_text
 
 if TYPE_CHECKING:
     from morag_client.inbox.dead_letters import DeadLetter, DeadLetterFilter, Retried
@@ -67,7 +68,7 @@ def show(
     letter, record = asyncio.run(_one(database_url, dead_letter_id))
     payload = None if record.body is None else json.loads(record.body)
     if as_json:
-        about = {"received_at": record.received_at.isoformat(), "payload": payload}
+        about = {"received_at": as_text(record.received_at), "payload": payload}
         typer.echo(json.dumps({**_described(letter), "traceback": letter.traceback, "event": about}))
         return
     run = next((run for run in record.runs if run.handler == letter.handler), None)
@@ -229,7 +230,7 @@ async def _discard(database_url: str | None, wanted: DeadLetterFilter, *, number
 def _described(letter: DeadLetter) -> dict[str, Any]:
     """What stands in a listing, as JSON can say it."""
     given = {key: value for key, value in asdict(letter).items() if key != "traceback"}
-    return {key: value.isoformat() if isinstance(value, datetime) else value for key, value in given.items()}
+    return {key: as_text(value) if isinstance(value, datetime) else value for key, value in given.items()}
 
 
 def _row(letter: DeadLetter) -> Sequence[str]:

@@ -82,5 +82,8 @@ def printable(text: str, *, keep: str = "") -> str:
 
 
 def local_time(moment: datetime | None) -> str:
-    """The moment as the reader's clock shows it, to the second."""
-    return "" if moment is None else f"{moment.astimezone():%m-%d %H:%M:%S}"
+    """The moment as the reader's clock shows it, to the second; with its year where that is not this one."""
+    if moment is None:
+        return ""
+    local = moment.astimezone()
+    return f"{local:%m-%d %H:%M:%S}" if local.year == datetime.now().astimezone().year else f"{local:%Y-%m-%d %H:%M:%S}"

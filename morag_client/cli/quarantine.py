@@ -15,6 +15,7 @@ import typer
 from morag_client.cli.acting import Why, Yes, counted, login_name, make_sure, need_answer
 from morag_client.cli.inboxes import AsJson, Limit, local_time, opened_inbox, printable, show_table
 from morag_client.cli.serving import DatabaseUrl
+from morag_client.events.payloads import as_text
 
 if TYPE_CHECKING:
     from morag_client.inbox.inbox import Inbox
@@ -172,7 +173,7 @@ def _row(one: Quarantined) -> Sequence[str]:
 def _described(one: Quarantined) -> dict[str, Any]:
     """What is known of a delivery, without its body, as JSON can say it."""
     described = {key: value for key, value in asdict(one).items() if key not in {"body", "identity"}}
-    return described | {"received_at": one.received_at.isoformat()}
+    return described | {"received_at": as_text(one.received_at)}
 
 
 def _body(one: Quarantined) -> dict[str, Any]:

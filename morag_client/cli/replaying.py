@@ -129,7 +129,7 @@ def _count(place: _Place, criteria: ReplayCriteria, *, as_json: bool) -> bool:
     _say(found, as_json=as_json, is_dry=True)
     for record_id in unknown:
         typer.echo(f"error: there is no record {record_id}", err=True)
-    return not unknown
+    return False if unknown else _is_something(found)
 
 
 async def _counted(place: _Place, criteria: ReplayCriteria) -> tuple[Replay, Sequence[int]]:
@@ -188,9 +188,9 @@ async def _replay_found(
                 advance(batch.total)
 
             done = await replay_records(inbox.database, criteria, who=login_name(), why=why, on_batch=on_batch)
-        if place.receiver is None:
+        if place.receiver is None or not done.total:
             _say(done, as_json=as_json)
-            return True
+            return _is_something(done)
         if not as_json:
             _say(done, as_json=False)
         await place.handle()
@@ -213,7 +213,15 @@ def _say(done: Replay, *, as_json: bool, is_dry: bool = False) -> None:
     }
     numbers = _numbers(done)
     lines = [f"{counted(numbers[kind], 'record')} {said}" for kind, said in words.items() if numbers[kind]]
-    typer.echo("\n".join(lines) or "there is no such record")
+    if lines:
+        typer.echo("\n".join(lines))
+
+
+def _is_something(done: Replay) -> bool:
+    """Whether any record was meant; says so where none was."""
+    if not done.total:
+        typer.echo("error: there is no such record", err=True)
+    return done.total > 0
 
 
 def _say_one(record_id: int, done: Replay, *, as_json: bool) -> None:

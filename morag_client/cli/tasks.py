@@ -163,7 +163,8 @@ def _show(task: TaskState, events: Sequence[Record], *, limit: int) -> None:
     typer.echo()
     show_table(("No.", "ID", "Received", "Event", "Handlers"), map(_event_row, events[:limit]), whole="Event")
     if len(events) > limit:
-        typer.echo(f"\nThese are its first {limit} events; --limit shows more.")
+        shown = "This is its first event" if limit == 1 else f"These are its first {limit:,} events"
+        typer.echo(f"\n{shown}; --limit shows more.")
 
 
 def _facts(task: TaskState) -> Iterator[tuple[str, str | None]]:

@@ -13,6 +13,7 @@ import typer
 from morag_client.cli.inboxes import AsJson
 from morag_client.cli.times import AGES, parse_age
 from morag_client.errors import MoragWarning
+from morag_client.events.payloads import as_text
 
 
 def register(app: typer.Typer) -> None:
@@ -53,7 +54,7 @@ def webhook_url(
         typer.echo(url)
         return
     claims = signer_of(settings).read(url.rpartition("/")[2])
-    ends = None if claims.expires_at is None else datetime.fromtimestamp(claims.expires_at, UTC).isoformat()
+    ends = None if claims.expires_at is None else as_text(datetime.fromtimestamp(claims.expires_at, UTC))
     typer.echo(json.dumps({"url": url, "correlation": dict(claims.correlation), "expires_at": ends}))
 
 

@@ -26,6 +26,11 @@ def as_utc(moment: datetime) -> datetime:
         raise ValueError("the time lies outside the calendar") from None
 
 
+def as_text(moment: datetime) -> str:
+    """An aware moment as all of our JSON says it, in ISO 8601 and in UTC: `2024-01-15T10:34:00.250000Z`."""
+    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
 UtcDatetime = Annotated[datetime, AfterValidator(as_utc)]
 Texts = Annotated[list[str], Field(fail_fast=True)]
 """Strings; one element that is none is enough to know, or a megabyte of them would take seconds to complain about."""

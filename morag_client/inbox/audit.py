@@ -12,6 +12,7 @@ from typing import Any, Final
 from sqlalchemy import insert, select, update
 from sqlalchemy.engine import Connection
 
+from morag_client.inbox.asking import checked_limit
 from morag_client.inbox.rows import clean, now
 from morag_client.inbox.tables import ID_LENGTH, Tables
 
@@ -81,7 +82,7 @@ class Entry:
 
 
 def newest(connection: Connection, tables: Tables, *, limit: int) -> list[AuditEntry]:
-    """The newest entries, newest first."""
+    """The newest entries, newest first. Raises ConfigurationError for a limit that cannot be."""
     audit = tables.audit
-    rows = connection.execute(select(audit).order_by(audit.c.id.desc()).limit(limit))
+    rows = connection.execute(select(audit).order_by(audit.c.id.desc()).limit(checked_limit(limit)))
     return [AuditEntry(**{**row, "criteria": json.loads(row["criteria"])}) for row in rows.mappings()]

@@ -13,6 +13,7 @@ from sqlalchemy.engine import Connection
 
 from morag_client.errors import RecordNotFound
 from morag_client.inbox import audit
+from morag_client.inbox.asking import checked_limit, checked_text
 from morag_client.inbox.database import Database
 from morag_client.inbox.reopening import (
     BATCH,
@@ -77,10 +78,13 @@ class Retried:
 
 
 async def newest(database: Database, wanted: DeadLetterFilter, *, limit: int) -> list[DeadLetter]:
-    """The newest dead letters, newest first, without their tracebacks. Raises InboxUnavailable."""
+    """The newest dead letters, newest first, without their tracebacks.
+
+    Raises InboxUnavailable, and ConfigurationError for a limit or text that cannot be.
+    """
     runs = database.tables.runs
     statement = _select(database, traceback=False).where(*_conditions(database, wanted))
-    rows = await database.read(partial(_rows, statement.order_by(runs.c.id.desc()).limit(limit)))
+    rows = await database.read(partial(_rows, statement.order_by(runs.c.id.desc()).limit(checked_limit(limit))))
     return [DeadLetter(**row._mapping) for row in rows]  # noqa: SLF001  # SQLAlchemy's public name for it
 
 
@@ -236,9 +240,9 @@ def _conditions(database: Database, wanted: DeadLetterFilter) -> list[ColumnElem
     if wanted.ids is not None:
         conditions.append(among(database, runs.c.id, [one for one in wanted.ids if 0 < one <= LARGEST_ID]))
     if wanted.handler is not None:
-        conditions.append(runs.c.handler == wanted.handler.replace("\0", ""))
+        conditions.append(runs.c.handler == checked_text(wanted.handler, of="handler"))
     if wanted.task_id is not None:
-        conditions.append(events.c.task_id == wanted.task_id.replace("\0", ""))
+        conditions.append(events.c.task_id == checked_text(wanted.task_id, of="task_id"))
     if wanted.name is not None:
         conditions.append(name_matches(database, events.c.name, wanted.name))
     return conditions

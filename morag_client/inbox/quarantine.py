@@ -13,7 +13,9 @@ from sqlalchemy import ColumnElement, Row, Select, bindparam, delete, func, sele
 from sqlalchemy.engine import Connection
 
 from morag_client.errors import RecordNotFound
+from morag_client.events.payloads import as_text
 from morag_client.inbox import audit
+from morag_client.inbox.asking import checked_limit
 from morag_client.inbox.database import Database
 from morag_client.inbox.portions import portions
 from morag_client.inbox.reopening import LARGEST_ID, among
@@ -65,9 +67,12 @@ class Refusal(NamedTuple):
 
 
 async def newest(database: Database, *, limit: int) -> list[Quarantined]:
-    """The newest deliveries in quarantine, newest first, without their bodies. Raises InboxUnavailable."""
+    """The newest deliveries in quarantine, newest first, without their bodies.
+
+    Raises InboxUnavailable, and ConfigurationError for a limit that cannot be.
+    """
     table = database.tables.quarantine
-    return await _fetch(database, _select(database, body=False).order_by(table.c.id.desc()).limit(limit))
+    return await _fetch(database, _select(database, body=False).order_by(table.c.id.desc()).limit(checked_limit(limit)))
 
 
 async def get(database: Database, quarantine_id: int) -> Quarantined:
@@ -124,7 +129,7 @@ def entry_of(
     why: str | None,
 ) -> audit.Entry:
     """The entry of the audit for what is done to these, all where neither ids nor a time of receipt is given."""
-    given = {"ids": None if ids is None else list(ids), "before": before and before.isoformat()}
+    given = {"ids": None if ids is None else list(ids), "before": before and as_text(before)}
     criteria = {key: value for key, value in given.items() if value is not None}
     return audit.Entry(database.tables, action=action, who=who, why=why, criteria=criteria)
 

@@ -12,9 +12,11 @@ from sqlalchemy import Row, Select, String, bindparam, func, select, update
 from sqlalchemy.engine import Connection
 
 from morag_client.errors import RecordNotFound
+from morag_client.inbox.asking import checked_limit, checked_state, checked_text
 from morag_client.inbox.clock import database_clock
 from morag_client.inbox.inbox import Inbox
 from morag_client.inbox.reopening import LARGEST_ID, name_matches
+from morag_client.inbox.replay_criteria import STATES
 from morag_client.inbox.rows import STORED
 from morag_client.wire.signed_url import Claims
 
@@ -28,8 +30,9 @@ class HandlerRun:
     """One handler's outcome for a record.
 
     `state` is `succeeded`, `retrying` (again at `next_attempt_at`), `failed` (it gave up: a dead letter), `discarded`,
-    `stuck` (a plain function that did not end in time and still runs), or `orphaned` (it was due in a process that has
-    no such handler, and waits for one that has).
+    `stuck` (a plain function that did not end in time and still runs), `orphaned` (it was due in a process that has
+    no such handler, and waits for one that has), `running` (where two processes died, each attempt is written down
+    before it is made) or `died` (its process did while it ran; again at `next_attempt_at`).
     """
 
     handler: str
@@ -78,7 +81,10 @@ class Record:
 
 
 class Queries:
-    """What can be asked of the inbox. Everything here raises InboxUnavailable."""
+    """What can be asked of the inbox.
+
+    Everything here raises InboxUnavailable, and ConfigurationError for a limit, state or text that cannot be.
+    """
 
     def __init__(self, inbox: Inbox) -> None:
         self._inbox = inbox
@@ -99,10 +105,11 @@ class Queries:
         `correlation` names ids that were signed, all of which a record has to have.
         """
         events = self._tables.events
-        statement = self._select(body=False).order_by(events.c.id.desc()).limit(limit)
-        for column, wanted in ((events.c.state, state), (events.c.task_id, task_id)):
-            if wanted is not None:
-                statement = statement.where(column == wanted)
+        statement = self._select(body=False).order_by(events.c.id.desc()).limit(checked_limit(limit))
+        if state is not None:
+            statement = statement.where(events.c.state == checked_state(state, STATES))
+        if task_id is not None:
+            statement = statement.where(events.c.task_id == checked_text(task_id, of="task_id"))
         if name is not None:
             statement = statement.where(name_matches(self._database, events.c.name, name))
         for key, value in (correlation or {}).items():
@@ -144,6 +151,7 @@ class Queries:
     async def of_task(self, task_key: bytes, *, limit: int) -> list[Record]:
         """The first records of a task with their runs, by number and then by id; those without a number come last."""
         events = self._tables.events
+        checked_limit(limit)
         mine = self._select(body=False).where(events.c.task_key == task_key)
         # Not in one statement: each of these has an index. The word stands in it, since only then the index is known.
         stored = bindparam("stored", STORED, String, literal_execute=True)

@@ -9,6 +9,7 @@ from sqlalchemy import ARRAY, BigInteger, ColumnElement, Text, any_, func, liter
 from sqlalchemy.engine import Connection
 
 from morag_client.events.catalog import canonical_pattern
+from morag_client.inbox.asking import checked_text
 from morag_client.inbox.clock import database_clock
 from morag_client.inbox.database import Database
 from morag_client.inbox.lanes import Claimable
@@ -48,8 +49,8 @@ def among(database: Database, column: ColumnElement[int], numbers: Iterable[int]
 
 
 def name_matches(database: Database, column: ColumnElement[str], pattern: str) -> ColumnElement[bool]:
-    """The condition that an event's name is one that a pattern of `@on` means."""
-    pattern = canonical_pattern(pattern).replace("\0", "")
+    """The condition that an event's name is one that a pattern of `@on` means. Raises ConfigurationError."""
+    pattern = canonical_pattern(checked_text(pattern, of="name"))
     if database.is_sqlite:  # its LIKE takes capitals and small letters for the same
         return column.op("GLOB", is_comparison=True)(literal(pattern.replace("[", "[[]").replace("?", "[?]")))
     for special in ("\\", "%", "_"):

@@ -8,6 +8,8 @@ from datetime import datetime
 from typing import Any, Final
 
 from morag_client.errors import ConfigurationError
+from morag_client.events.payloads import as_text
+from morag_client.inbox.asking import checked_state, checked_text
 from morag_client.inbox.rows import STORED
 from morag_client.inbox.settling import RETRYING
 
@@ -34,15 +36,18 @@ class ReplayCriteria:
     def __post_init__(self) -> None:
         if all(getattr(self, one.name) is None for one in fields(self) if one.name != "handler"):
             raise ConfigurationError("say which records: by id, task, name, time or state; name='*' means every one")
-        if self.state is not None and self.state not in STATES:
-            raise ConfigurationError(f"the state is none of {', '.join(STATES)}: {self.state!r}")
+        for of in ("task_id", "name", "handler"):
+            if (text := getattr(self, of)) is not None:
+                checked_text(text, of=of)
+        if self.state is not None:
+            checked_state(self.state, STATES)
         if any(moment is not None and moment.tzinfo is None for moment in (self.since, self.until)):
             raise ConfigurationError("a time without a time zone could mean several; give an aware datetime")
 
     def described(self) -> dict[str, Any]:
         """What was given, as JSON can say it."""
         given = {key: value for key, value in asdict(self).items() if value is not None}
-        return {key: value.isoformat() if isinstance(value, datetime) else value for key, value in given.items()}
+        return {key: as_text(value) if isinstance(value, datetime) else value for key, value in given.items()}
 
 
 @dataclass(frozen=True, slots=True)

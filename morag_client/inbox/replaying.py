@@ -13,6 +13,7 @@ from sqlalchemy.engine import Connection
 
 from morag_client.errors import RecordNotFound
 from morag_client.inbox import audit
+from morag_client.inbox.asking import checked_text
 from morag_client.inbox.clock import database_clock
 from morag_client.inbox.database import Database
 from morag_client.inbox.reopening import (
@@ -68,9 +69,8 @@ async def missing(database: Database, record_ids: Sequence[int]) -> list[int]:
 async def has_run(database: Database, handler: str) -> bool:
     """Whether a handler of this name has had any record. Raises InboxUnavailable."""
     runs = database.tables.runs
-    return (
-        await _id(database, select(runs.c.id).where(runs.c.handler == handler.replace("\0", "")).limit(1)) is not None
-    )
+    some = select(runs.c.id).where(runs.c.handler == checked_text(handler, of="handler")).limit(1)
+    return await _id(database, some) is not None
 
 
 async def replay(
@@ -209,7 +209,7 @@ def _conditions(database: Database, criteria: ReplayCriteria) -> list[ColumnElem
     conditions: list[ColumnElement[bool]] = []
     for column, wanted in ((events.c.task_id, criteria.task_id), (events.c.state, criteria.state)):
         if wanted is not None:
-            conditions.append(column == wanted.replace("\0", ""))
+            conditions.append(column == wanted)
     if criteria.name is not None:
         conditions.append(name_matches(database, events.c.name, criteria.name))
     if criteria.since is not None:

@@ -13,6 +13,7 @@ from sqlalchemy import ColumnElement, Select, and_, func, or_, select, update
 from sqlalchemy.engine import Connection
 
 from morag_client.errors import ConfigurationError
+from morag_client.events.payloads import as_text
 from morag_client.inbox import audit, quarantine
 from morag_client.inbox.database import Database
 from morag_client.inbox.portions import portions
@@ -28,6 +29,8 @@ _LET_GO: Final = {
     "error_message": None,
     "correlation": None,
     "headers": "{}",
+    # Both may carry what was signed into a URL.
+    "path": "",
     "query": "",
 }
 
@@ -70,7 +73,7 @@ class Pruning:
 
     def described(self, before: datetime) -> dict[str, Any]:
         """What was given, as JSON can say it."""
-        return {"before": before.isoformat(), "keep_failures": self.keep_failures}
+        return {"before": as_text(before), "keep_failures": self.keep_failures}
 
 
 async def count(database: Database, pruning: Pruning) -> Pruned:

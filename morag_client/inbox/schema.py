@@ -31,10 +31,11 @@ Standing = Literal["missing", "behind", "current", "newer"]
 
 
 async def upgrade(database: Database) -> str | None:
-    """Creates or updates the tables; the revision that they had before, None where there were none.
+    """Creates or updates the tables; the revision that this found, None where there were no tables.
 
-    Raises ConfigurationError where tables of our names are not ours or are newer than this release, and
-    InboxUnavailable where the database does not answer.
+    Where others are at it at the same time, one of them finds what was there, the rest what that one made. Raises
+    ConfigurationError where tables of our names are not ours or are newer than this release, and InboxUnavailable where
+    the database does not answer.
     """
     try:
         await database.prepare()
@@ -46,10 +47,9 @@ async def upgrade(database: Database) -> str | None:
         import alembic.command  # noqa: PLC0415
         import alembic.config  # noqa: F401, PLC0415
 
-        await database.write(partial(_upgrade, database=database), patience=_LONGEST_UPGRADE)
+        return await database.write(partial(_upgrade, database=database), patience=_LONGEST_UPGRADE)
     except DBAPIError as error:
         raise unavailable(error) from error
-    return before
 
 
 async def revision_of(database: Database) -> str | None:
@@ -83,13 +83,13 @@ def current(connection: Connection, tables: Tables) -> str | None:
     return connection.execute(select(version.c.version_num)).scalar()
 
 
-def _upgrade(connection: Connection, database: Database) -> None:
+def _upgrade(connection: Connection, database: Database) -> str | None:
     if not database.is_sqlite:
         # Whoever comes second waits here, and then finds it done.
         connection.execute(select(func.pg_advisory_xact_lock(_LOCK, func.hashtext(database.tables.version))))
     revision = current(connection, database.tables)
     if revision == HEAD:  # another process was faster
-        return
+        return revision
     from alembic import command  # noqa: PLC0415
     from alembic.config import Config  # noqa: PLC0415
     from alembic.util import CommandError  # noqa: PLC0415
@@ -103,3 +103,4 @@ def _upgrade(connection: Connection, database: Database) -> None:
         raise ConfigurationError(
             f"the tables are of revision {revision!r}, which this release does not know; install a newer morag-client"
         ) from error
+    return revision

@@ -98,8 +98,8 @@ class Lanes:
         if not late:
             return []
         logger.warning(
-            "the handlers of %d tasks did not end within the grace time; their records wait for the next start",
-            len(late),
+            "the handlers of %s did not end within the grace time; what they were called for waits for the next start",
+            "a task" if len(late) == 1 else f"{len(late):,} tasks",
         )
         for task in late:
             if not task.cancelling():  # an event loop that ends has cancelled it before us
@@ -108,7 +108,7 @@ class Lanes:
         return [running[task] for task in late if self._goes_on(running[task])]
 
     def _lose(self, lane: Lane) -> None:
-        logger.warning("another worker took over a task; %d of its records are left to it", len(lane.queue))
+        logger.warning("another worker took over a task, and what waits for it here (%d)", len(lane.queue))
         for turn in lane.queue:
             self.record_ids.discard(turn.work.record_id)
         lane.queue.clear()

@@ -185,7 +185,7 @@ class LocalEngine:
         except (DriverError, InboxError, OSError) as error:
             logger.error("this worker's tasks could not be given back; others take over when the lease ends: %s", error)
         if self._lanes.finished:
-            logger.error("%d outcomes could not be stored, their handlers will run again", len(self._lanes.finished))
+            logger.error("outcomes could not be stored (%d); their handlers run again", len(self._lanes.finished))
 
 
 async def end(task: asyncio.Task[None]) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 from sqlalchemy import Select, select
 from sqlalchemy.engine import Connection
 
 from morag_client.errors import ConfigurationError, RecordNotFound
+from morag_client.inbox.asking import checked_limit, checked_state, checked_text
 from morag_client.inbox.inbox import Inbox
 from morag_client.inbox.queries import Queries, Record
 from morag_client.progress.state import State, TaskState, from_values
@@ -32,10 +33,12 @@ class TaskQueries:
         """The tasks whose first events came last, newest first; None is any state, document or tenant."""
         tasks = self._tasks
         statement = select(tasks).where(tasks.c.first_record_id.is_not(None)).order_by(tasks.c.first_record_id.desc())
-        for column, wanted in ((tasks.c.state, state), (tasks.c.document_id, document_id), (tasks.c.tenant, tenant)):
+        if state is not None:
+            statement = statement.where(tasks.c.state == checked_state(state, get_args(State)))
+        for column, wanted in ((tasks.c.document_id, document_id), (tasks.c.tenant, tenant)):
             if wanted is not None:
-                statement = statement.where(column == wanted)
-        return await self._states(statement.limit(limit))
+                statement = statement.where(column == checked_text(wanted, of=column.name))
+        return await self._states(statement.limit(checked_limit(limit)))
 
     async def get(self, task_id: str | None = None, *, ref: str | None = None, tenant: str = "") -> TaskState:
         """The task of an id, or of what was posted to the URL of a `ref` without one.

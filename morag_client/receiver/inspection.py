@@ -16,6 +16,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from morag_client.errors import ConfigurationError, InboxUnavailable
+from morag_client.events.payloads import as_text
 from morag_client.inbox.queries import HandlerRun, Record
 from morag_client.receiver.access import Access, Right
 from morag_client.receiver.lifecycle import Lifecycle
@@ -124,7 +125,7 @@ def _answering(endpoint: Endpoint) -> Endpoint:
 
 
 def _webhook(record: Record) -> bytes:
-    about = {"received_at": record.received_at.isoformat(), "headers": dict(record.headers)}
+    about = {"received_at": as_text(record.received_at), "headers": dict(record.headers)}
     return b'{"payload":%b,%b' % (record.body or b"null", json.dumps(about).encode()[1:])
 
 
@@ -144,7 +145,7 @@ def _run(run: HandlerRun) -> dict[str, Any]:
 
 
 def _iso(moment: datetime | None) -> str | None:
-    return None if moment is None else moment.isoformat()
+    return None if moment is None else as_text(moment)
 
 
 def _limit(request: Request, default: int) -> int:

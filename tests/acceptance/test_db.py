@@ -51,6 +51,24 @@ def test_other_revisions_are_found_and_say_what_to_do(run, database, revision: s
     assert (found["state"], found["revision"], found["newest"]) == (state, revision, HEAD)
 
 
+def test_of_four_at_once_one_says_that_it_made_the_tables(database: databases.TestDatabase, tmp_path: Path) -> None:
+    command = [commands.COMMAND, "db", "upgrade", "--database-url", database.url]
+    at_once = [
+        subprocess.Popen(
+            command, cwd=tmp_path, env=commands.environment(secret=None), stdout=subprocess.PIPE, text=True
+        )
+        for _ in range(4)
+    ]
+
+    said = sorted(process.communicate(timeout=30)[0].partition(": ")[2] for process in at_once)
+
+    assert [process.returncode for process in at_once] == [0] * 4
+    assert said == [
+        f"made the tables, of revision {HEAD}\n",
+        *[f"nothing to do, the tables are of revision {HEAD}\n"] * 3,
+    ]
+
+
 def test_tables_of_somebody_else_are_left_alone(run, database: databases.TestDatabase) -> None:
     database.execute("CREATE TABLE webhook_events (id INTEGER)", "INSERT INTO webhook_events VALUES (7)")
 

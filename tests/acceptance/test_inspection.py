@@ -85,7 +85,7 @@ def test_what_was_received_in_the_guides_form(inspected: str) -> None:
     for item in listed.json:
         assert item.keys() == {"payload", "received_at", "headers"}
         assert item["headers"] == {"content-type": "application/json", "user-agent": "MoRAG-Webhook/1.0"}
-        assert item["received_at"].endswith("+00:00")
+        assert item["received_at"].endswith("Z")
     assert [item["payload"] for item in ask(inspected, "/webhooks?limit=1").json] == [json.loads(sent[2])]
 
 

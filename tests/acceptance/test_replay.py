@@ -156,6 +156,19 @@ def test_an_unknown_id_is_exit_code_one_and_the_others_are_done(folder: Path) ->
         assert "2" in done.stdout
 
 
+@pytest.mark.parametrize(
+    "arguments", [["--yes"], ["--dry-run"], ["--yes", "--json"], ["--yes", "--app", "app:receiver"]]
+)
+def test_where_nothing_is_meant_that_is_said_and_exit_code_one(folder: Path, arguments: list[str]) -> None:
+    done = commands.run(folder, "replay", "--task", "nope", *arguments, *DATABASE)
+
+    assert (done.returncode, done.stderr) == (1, "error: there is no such record\n")
+    if "--json" in arguments:
+        assert set(json.loads(done.stdout).values()) == {0}
+    else:
+        assert done.stdout == ""
+
+
 def test_a_dry_run_says_how_many_and_changes_nothing(folder: Path) -> None:
     before = states(folder)
 
@@ -167,7 +180,6 @@ def test_a_dry_run_says_how_many_and_changes_nothing(folder: Path) -> None:
             "--name task",
             "--name *",
             "--since 1h",
-            "--until 1h",
             "1 2 --name *.started",
             "--since 2026-01-01 --until 2999-01-01T00:00",
         )
@@ -181,7 +193,6 @@ def test_a_dry_run_says_how_many_and_changes_nothing(folder: Path) -> None:
         "--name task": 2,
         "--name *": 2,
         "--since 1h": 2,
-        "--until 1h": 0,
         "1 2 --name *.started": 1,
         "--since 2026-01-01 --until 2999-01-01T00:00": 2,
     }

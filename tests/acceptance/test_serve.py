@@ -116,7 +116,7 @@ def test_a_plain_handler_that_hangs_does_not_keep_the_process_from_ending(folder
         assert time.monotonic() - began < 5
 
     assert states(folder) == {"stored": 1}
-    assert "of 1 tasks did not end within the grace time" in served.output
+    assert "of a task did not end within the grace time" in served.output
 
 
 def test_what_was_answered_survives_a_kill_and_is_handled_after_the_restart(folder: Path) -> None:

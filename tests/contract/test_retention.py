@@ -74,12 +74,13 @@ async def test_what_was_said_goes_and_what_happened_stays(inbox: Inbox) -> None:
     assert await pruned(inbox) == Pruned(records=1, bytes=len(body))
 
     after = await Queries(inbox).get(1)
-    assert (after.body, after.error_message, dict(after.headers), after.query) == (None, None, {}, "")
+    assert (after.body, after.error_message, dict(after.headers), after.path, after.query) == (None, None, {}, "", "")
     [row] = await inboxes.rows_of(inbox, "events", "id, data, correlation, headers")
     assert tuple(row) == (1, None, None, "{}")
-    for name in ("name", "task_id", "document_id", "state", "sequence", "received_at", "timestamp", "task_key", "path"):
+    for name in ("name", "task_id", "document_id", "state", "sequence", "received_at", "timestamp", "task_key"):
         assert getattr(after, name) == getattr(before, name), name
     assert before.headers
+    assert before.path
     assert before.query
     assert [(one.handler, one.state, one.attempts, one.error, one.traceback) for one in after.runs] == [
         ("x", "failed", 8, None, None),

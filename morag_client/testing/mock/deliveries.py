@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from morag_client.events.payloads import as_text
 from morag_client.testing.delivering import DeliveryResult, Message
 
 _KEPT: Final = 10_000
@@ -44,7 +45,7 @@ class LoggedAttempt:
         """What is of this attempt alone."""
         return {
             "attempt": self.attempt,
-            "at": self.at.isoformat(),
+            "at": as_text(self.at),
             "ok": self.ok,
             "status_code": self.status_code,
             "error": self.error,
