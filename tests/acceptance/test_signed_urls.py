@@ -13,6 +13,7 @@ from typing import Any
 
 import bodies
 import deliveries
+import mocking
 import pytest
 import receiving
 import servers
@@ -28,8 +29,10 @@ from morag_client import (
     MoragWarning,
     Receiver,
     Registry,
+    Settings,
     SignedUrlExpired,
     Tenant,
+    webhook_url,
 )
 from morag_client.receiver import webhook_urls
 from morag_client.wire.signed_url import Claims, UrlSigner
@@ -232,6 +235,29 @@ def test_mounted_the_url_has_the_mounts_prefix(tmp_path: Path) -> None:
         assert post(url, body, receiver.webhook_url()).status == 200
         assert post(url, body, receiver.webhook_url() + "/x").status == 401
     assert receiving.query(tmp_path, "SELECT path FROM webhook_events") == [("/webhook/in/webhook/REDACTED",)]
+
+
+@pytest.mark.parametrize(("profile", "count"), [("guide", 14), ("r1", 5), ("r2", 9), ("r3", 7)])
+def test_each_release_is_believed_though_it_signs_nothing(tmp_path: Path, profile: str, count: int) -> None:
+    seen = Seen()
+    receiver = receiving.receiver_of(tmp_path, seen.registry, secrets=None, signing_key=KEY)
+    with servers.serving(receiver) as url, mocking.asked(profile=profile) as morag:
+        settings = Settings.load(signing_key=KEY, public_url=url)
+        with pytest.warns(MoragWarning, match=r"127\.0\.0\.1"):
+            to = webhook_url(settings, document=42)
+        if profile == "r3":
+            request = {"stages": ["markdown-conversion", "chunker"], "webhook_config": {"url": to}}
+            assert morag.upload("/api/v1/stages/chain", request=request).json()["success"]
+            count = len(morag.mock.deliveries)
+        else:
+            morag.ingest(**({"request_data": {"webhook_url": to}} if profile == "r2" else {"webhook_url": to}))
+        events = seen.wait_for(count)
+        assert [delivery.ok for delivery in morag.mock.deliveries] == [True] * count
+
+    assert {event.correlation["document"] for event in events} == {"42"}
+    assert len({event.correlation["ref"] for event in events}) == 1
+    assert all(context.task is not None for context in seen.contexts)
+    assert token_of(to).encode() not in b"".join(path.read_bytes() for path in tmp_path.iterdir())
 
 
 # Tenants -------------------------------------------------------------------------------------------------------------
