@@ -11,7 +11,7 @@ from morag_client.events.types import Event
 from morag_client.handlers.durations import in_seconds
 from morag_client.handlers.handler import Handler, qualified_name
 from morag_client.handlers.retry import RetryPolicy
-from morag_client.handlers.subscription import subscribe
+from morag_client.handlers.subscription import Subscription, subscribe
 
 E = TypeVar("E", bound=Event)
 E2 = TypeVar("E2", bound=Event)
@@ -143,16 +143,7 @@ class Registry:
         defaults are the receiver's.
         The decorated function takes the event and, by annotation, a Context, an AsyncSession or the Receiver.
         """
-        subscription = subscribe(events, where)
-        _check_name(name)
-        _check_retry(retry)
-        seconds = _timeout_seconds(timeout)
-
-        def register(function: Callable[..., Any]) -> Callable[..., Any]:
-            self._add(Handler(name or qualified_name(function), function, (subscription,), retry, seconds))
-            return function
-
-        return register
+        return self._decorator(subscribe(events, where), name=name, retry=retry, timeout=timeout)
 
     def include(self, other: Registry) -> None:
         """Takes in the handlers of another registry, those it gets later too."""
@@ -206,6 +197,24 @@ class Registry:
     def dead_letter_hooks(self) -> list[ErrorHook]:
         """All dead-letter hooks, included ones too."""
         return [hook for registry in self.registries() for hook in registry._dead_letter_hooks]  # noqa: SLF001
+
+    def _decorator(
+        self,
+        subscription: Subscription,
+        *,
+        name: str | None,
+        retry: RetryPolicy | None,
+        timeout: float | timedelta | None,
+    ) -> Decorator:
+        _check_name(name)
+        _check_retry(retry)
+        seconds = _timeout_seconds(timeout)
+
+        def register(function: F) -> F:
+            self._add(Handler(name or qualified_name(function), function, (subscription,), retry, seconds))
+            return function
+
+        return register
 
     def _add(self, handler: Handler) -> None:
         for at, known in enumerate(self._own):

@@ -88,6 +88,10 @@ class RetryLater(Exception):
         return f"to be tried again after {self.after_seconds:g} seconds"
 
 
+class GiveUp(Exception):
+    """Raised by a handler where no further attempt can help: it is a dead letter at once, to be looked at."""
+
+
 class Discard(Exception):
     """Raised by a handler that is never to run again for this event, without that being a failure.
 

@@ -14,7 +14,7 @@ from morag_client.handlers.binding import BoundHandler
 from morag_client.handlers.context import Context
 from morag_client.handlers.dispatch import Dispatcher
 from morag_client.handlers.registry import ErrorHook
-from morag_client.handlers.retry import Discard, RetryLater, RetryPolicy
+from morag_client.handlers.retry import Discard, GiveUp, RetryLater, RetryPolicy
 from morag_client.inbox.lanes import EarlierRun, RunRow, RunState
 from morag_client.inbox.sessions import LaneLost
 from morag_client.processing.calling import Caller, is_cancelled
@@ -198,6 +198,8 @@ class Runner:
         return RunRow(bound.name, state, context.attempt, said, trace, started_at, self._clock(), delay)
 
     def _delay(self, error: BaseException, bound: BoundHandler, attempt: int) -> float | None:
+        if isinstance(error, GiveUp):
+            return None
         policy = bound.handler.retry or self._retry
         delay = policy.delay(attempt, random=self._random)
         if isinstance(error, ProcessDied) and delay is not None:

@@ -31,6 +31,11 @@ class Lifecycle:
     def has_lifespan(self) -> bool:
         return self._lifespans > 0
 
+    @property
+    def is_running(self) -> bool:
+        """Whether it is started, or about to be."""
+        return self._runtime is not None or (self._starting is not None and not self._starting.done())
+
     async def enter(self) -> None:
         """A lifespan begins. Raises what the start raises."""
         self._lifespans += 1

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from morag_client.config import Settings
 from morag_client.errors import (
@@ -20,6 +20,7 @@ from morag_client.events.types import Event
 from morag_client.handlers.dispatch import Dispatcher
 from morag_client.handlers.registry import Registry, default_registry
 from morag_client.handlers.retry import RetryPolicy
+from morag_client.handlers.subscription import subscribe
 from morag_client.inbox.lanes import Claimable
 from morag_client.inbox.location import locate
 from morag_client.inbox.replay_criteria import Replay, ReplayCriteria
@@ -33,6 +34,7 @@ from morag_client.receiver.audit import Audit
 from morag_client.receiver.correlation import CorrelationValue
 from morag_client.receiver.dead_letters import DeadLetters
 from morag_client.receiver.events import Events
+from morag_client.receiver.forwarding import ForwardingRegistry
 from morag_client.receiver.lifecycle import Lifecycle
 from morag_client.receiver.proof import Proof, TenantOf
 from morag_client.receiver.quarantine import Quarantine
@@ -47,7 +49,11 @@ from morag_client.wire.delivery import Delivery
 from morag_client.wire.identity import delivery_identity
 from morag_client.wire.parsing import Reading
 from morag_client.wire.redaction import redacted
+from morag_client.wire.signature import Secret
 from morag_client.wire.signed_url import Claims
+
+if TYPE_CHECKING:
+    from morag_client.forwarding.messages import Format
 
 logger = logging.getLogger("morag_client.receiver")
 
@@ -124,7 +130,8 @@ class Receiver:
         warn_of_refusal(self.settings, stacklevel=3)
         if registry is not None and not isinstance(registry, Registry):
             raise ConfigurationError(f"registry= takes a Registry, not {registry!r}")
-        self._dispatcher = Dispatcher(default_registry if registry is None else registry, receiver_type=type(self))
+        self._registry = ForwardingRegistry(default_registry if registry is None else registry)
+        self._dispatcher = Dispatcher(self._registry, receiver_type=type(self))
         self._retry = retry or RetryPolicy(
             attempts=self.settings.retry_attempts, first=self.settings.retry_first, cap=self.settings.retry_cap
         )
@@ -234,6 +241,46 @@ class Receiver:
         """How much was received, what became of it, and how long steps take; what is exact is said there."""
         runtime = await self._lifecycle.runtime()
         return await statistics_of(runtime.inbox.database, patience=runtime.inbox.patience)
+
+    def forward(
+        self,
+        *events: str | type[Event] | Iterable[str | type[Event]],
+        to: str,
+        format: Format = "morag",  # noqa: A002  # the word that says it
+        secret: Secret | None = None,
+        name: str | None = None,
+        where: Callable[[Any], bool] | None = None,
+        retry: RetryPolicy | None = None,
+        timeout: float | timedelta | None = None,
+        headers: Mapping[str, str] | None = None,
+        allow_private: str | Iterable[str] = (),
+    ) -> str:
+        """Passes events on: posts each to the URL `to`, by a handler like any other, whose name is returned.
+
+        `events`, `where`, `retry` and `timeout` (by default 30 seconds) are as in `@on`, and so is `name`, by default
+        `forward:` and the URL's host. `format` is "morag" (as the guide has it), "slack", or a function from an event
+        to a dict (sent as JSON), text, bytes or None (nothing is sent), plain or async. With a `secret` it is signed as
+        MoRAG's webhooks are. `allow_private` names hosts that may be this machine or its network, and plain http.
+        Raises ConfigurationError, without showing the URL, for what cannot work, and once the receiver has started.
+        """
+        if self._lifecycle.is_running:
+            raise ConfigurationError(
+                "the receiver has started, and what it has stored since would not be passed on; call forward() before"
+            )
+        subscription = subscribe(events, where)  # here, whose caller is warned
+        named = self._registry.forward(
+            subscription,
+            to=to,
+            format=format,
+            secret=secret,
+            name=name,
+            retry=retry,
+            timeout=timeout,
+            headers=headers,
+            allow_private=allow_private,
+        )
+        self._dispatcher.refresh()
+        return named
 
     def webhook_url(self, /, *, max_age: float | timedelta | None = None, **correlation: CorrelationValue) -> str:
         """A signed URL to submit a document with: what MoRAG posts to it is believed, and carries the correlation.

@@ -1,0 +1,1 @@
+"""Passing verified events on to other services, each by a handler like any other."""
