@@ -163,7 +163,8 @@ class GroupCommit:
         """One row that is refused must not keep the others of its batch out."""
         if self._insertion.is_passing(error):
             self.has_failed = True
-            logger.error("the inbox could not commit %d deliveries: %s", len(batch), error)
+            what = "a delivery" if len(batch) == 1 else f"{len(batch)} deliveries"
+            logger.error("the inbox could not commit %s: %s", what, error)
             _fail(batch, InboxUnavailable(f"the database did not commit: {error}"))
         elif len(batch) == 1:
             logger.error("the database refused a row: %s", error)
