@@ -174,6 +174,14 @@ def _tasks(metadata: MetaData, prefix: str) -> Table:
     )
     _partial(f"ix_{prefix}webhook_tasks_first", table.c.first_record_id, where="first_record_id IS NOT NULL")
     _partial(f"ix_{prefix}webhook_tasks_owner", table.c.owner, where="owner IS NOT NULL")
+    listed = "first_record_id IS NOT NULL"
+    _partial(f"ix_{prefix}webhook_tasks_state", table.c.state, table.c.first_record_id, where=listed)
+    _partial(
+        f"ix_{prefix}webhook_tasks_document",
+        table.c.document_id,
+        table.c.first_record_id,
+        where="document_id IS NOT NULL",
+    )
     return table
 
 
