@@ -35,6 +35,9 @@ def _data(event: Event) -> dict[str, Any]:
     data = {key: value for key, value in dict(inside or {}).items() if value is not None}
     if event.dialect not in _ENVELOPES:
         data = {key: value for key, value in data.items() if key not in _FRAME}
+    result = data.get("result")
+    if "metadata" not in data and isinstance(result, dict) and isinstance(result.get("metadata"), dict):
+        data["metadata"] = result["metadata"]  # of r2's and r3's ingest tasks
     ids = {"task_id": event.task_id, "document_id": event.document_id}
     data = {key: value for key, value in ids.items() if value is not None} | data
     return data | {"status": event.status or event.name.rpartition(".")[2]}
