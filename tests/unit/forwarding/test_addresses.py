@@ -88,5 +88,5 @@ async def test_however_loopback_is_spelt_it_is_found_to_be_loopback(host: str) -
 
 @pytest.mark.parametrize("host", ["a" * 64 + ".test", "a..b"])
 async def test_what_cannot_be_looked_up_is_an_os_error(host: str) -> None:
-    with pytest.raises(OSError, match="name|Name|looked up"):
+    with pytest.raises(OSError, match=r"[Nn]ame"):
         await resolve(host, 80)

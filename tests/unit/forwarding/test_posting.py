@@ -85,9 +85,7 @@ async def test_a_name_that_leads_elsewhere_a_moment_later_leads_nowhere(monkeypa
         connected.append((remote_host, remote_port))
         raise OSError("no network in tests")
 
-    monkeypatch.setattr(
-        "anyio.connect_tcp", lambda remote_host, remote_port, **_: connect(None, remote_host, remote_port)
-    )
+    monkeypatch.setattr("anyio.connect_tcp", connect)
     with pytest.raises(ForwardingFailed, match="cannot be reached"):
         await Poster(resolve=asked).post(foreign(80), BODY, [])
 

@@ -15,7 +15,7 @@ from morag_client.forwarding.slack import slack_message
 
 BODIES = sorted((Path(__file__).parents[2] / "bodies").rglob("*.json"))
 RECEIVED = datetime(2026, 11, 24, 1, 2, 3, tzinfo=UTC)
-HOSTILE = "<!channel> <@U1|you> <https://evil.test|here> *b* `c` @here :tada: & \x00\x1b[31m\u202e \n> q " + "😀<" * 5000
+HOSTILE = "<!channel> <@U1|you> <https://evil.test|here> *b* `c` @here :tada: & \x00\x1b[31m\u202e \n> " + "😀<" * 5000
 
 
 def texts(message: dict[str, Any]) -> list[dict[str, Any]]:
