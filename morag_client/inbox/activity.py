@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import DateTime, Integer, TextClause, func, select, text
+from sqlalchemy import DateTime, Integer, TextClause, TextualSelect, func, select, text
 from sqlalchemy.engine import Connection
 
 from morag_client.inbox.database import Database
@@ -105,7 +105,7 @@ def _first_ids(
     return low
 
 
-def finding(database: Database) -> TextClause:
+def finding(database: Database) -> TextualSelect:
     """For each of many ids the first record that is not below it, and when that was received. Text: compiled once."""
     events = database.tables.events.name
     return text(

@@ -104,7 +104,7 @@ def in_state(events: Table, state: str) -> ColumnElement[bool]:
     """
     condition = events.c.state == literal_column(f"'{state}'")
     if state in _TROUBLED:
-        words = [literal_column(f"'{troubled}'") for troubled in _TROUBLED]
+        words: list[ColumnElement[str]] = [literal_column(f"'{troubled}'") for troubled in _TROUBLED]
         return and_(events.c.state.in_(words), condition)
     return condition
 
