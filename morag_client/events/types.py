@@ -45,8 +45,9 @@ Source = Literal["webhook", "reconcile"]
 class Event(BaseModel, frozen=True):
     """What happened, in one form whatever the dialect.
 
-    `raw` is the decoded body as MoRAG sent it. `correlation` holds the application's own ids, as signed into the
-    webhook URL. A field of the payload that does not fit its type is None in the typed form and untouched in `raw`.
+    `raw` is the decoded body as MoRAG sent it, but for tokens of signed URLs. `correlation` holds the application's own
+    ids, as signed into the webhook URL, and its `ref`. A field of the payload that does not fit its type is None in the
+    typed form and untouched in `raw`.
     """
 
     name: str

@@ -16,7 +16,8 @@ class Context:
     `record_id` names the stored record, `attempt` counts this handler's attempts at it from 1, `received_at` is
     when the delivery arrived (UTC), `sequence` the event's place among those of its task from 1 (None without a
     task), `is_late` whether the task was already past it when it arrived, `task` the state of the task with this
-    event in it (None without a task), `body` the bytes as they came. `receiver` is the Receiver that runs the handler.
+    event in it (None without a task), `body` the bytes as they came, but for tokens of signed URLs. `receiver` is
+    the Receiver that runs the handler.
     """
 
     event: Event

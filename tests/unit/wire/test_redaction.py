@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 
 import pytest
 from hypothesis import given, strategies as st
@@ -91,3 +92,15 @@ def test_a_token_in_one_place_only_is_seen(place: str) -> None:
 def test_text_without_one_is_the_same() -> None:
     text = "morag-client \ud800"
     assert redacted_text(text) is text or redacted_text(text) == text
+
+
+@pytest.mark.parametrize(
+    "part", [b"\\", b"\\\\", b"\\u006d", b"\\u00fc", b"\\u0041\\\\", b"morag-w1.", b"morag-", b"morag-w1.a "]
+)
+def test_a_long_body_takes_no_longer_than_its_length(part: bytes) -> None:
+    body = part * (1024 * 1024 // len(part)) + b"\\u0041"
+
+    started = time.perf_counter()
+    redacted_bytes(body)
+
+    assert time.perf_counter() - started < 2.0  # a square of the length would be hours
