@@ -114,9 +114,9 @@ def retry(
     if as_json:
         typer.echo(json.dumps({"retried": done.retried, "pruned": done.pruned}))
     else:
-        typer.echo(f"{counted(done.retried, 'dead letter')} to be tried again")
+        typer.echo(f"{counted(done.retried, _kind(wanted))} to be tried again")
     if done.pruned:
-        said = counted(done.pruned, "dead letter")
+        said = counted(done.pruned, _kind(wanted))
         typer.echo(f"error: {said} of events without a body any more, which cannot be handled again", err=True)
     _complain(unknown)
     if unknown or done.pruned:
@@ -139,7 +139,7 @@ def discard(
     wanted = _chosen(ids, handler, name, task, orphaned=orphans, everything=everything)
     number, unknown = _sure("Give {} up for good?", database_url, wanted, yes=yes)
     done = asyncio.run(_discard(database_url, wanted, number=number, why=why))
-    typer.echo(json.dumps({"discarded": done}) if as_json else f"{counted(done, 'dead letter')} given up")
+    typer.echo(json.dumps({"discarded": done}) if as_json else f"{counted(done, _kind(wanted))} given up")
     _complain(unknown)
     if unknown:
         raise typer.Exit(1)
@@ -169,6 +169,10 @@ def _filter(
     return DeadLetterFilter(ids=ids or None, handler=handler, name=name, task_id=task, orphaned=orphaned)
 
 
+def _kind(wanted: DeadLetterFilter) -> str:
+    return "orphan" if wanted.orphaned else "dead letter"
+
+
 def _is_named(wanted: DeadLetterFilter) -> bool:
     return wanted.ids is not None and (wanted.handler, wanted.name, wanted.task_id) == (None, None, None)
 
@@ -178,7 +182,7 @@ def _sure(question: str, database_url: str | None, wanted: DeadLetterFilter, *, 
     need_answer(yes=yes)
     number, unknown = asyncio.run(_counted(database_url, wanted))
     if number:
-        make_sure(question.format(counted(number, "dead letter")), yes=yes)
+        make_sure(question.format(counted(number, _kind(wanted))), yes=yes)
     return number, unknown
 
 

@@ -11,10 +11,12 @@ from typing import Any
 import commands
 import databases
 import deliveries
+import inboxes
 import pytest
 import receiving
 import servers
 import terminals
+from workers import run, settled
 
 from morag_client import Event, Registry
 
@@ -56,6 +58,27 @@ class Cli:
 
     def typed(self, answer: str, *arguments: str) -> terminals.Done:
         return terminals.run(self.folder, "dead-letters", *arguments, "--database-url", self._url, typed=answer)
+
+
+async def test_orphans_are_named_as_such_and_given_up(database: databases.TestDatabase, tmp_path: Path) -> None:
+    async with inboxes.opened(database.url) as inbox:
+        for task in ("a", "b", "c"):
+            await inboxes.record(inbox, deliveries.task_body(task))
+        for number in (1, 2):
+            await settled(inbox, number, "as_runs", run("former", "orphaned"))
+        await settled(inbox, 3, "as_runs", run("index", "failed"))
+    cli = Cli(tmp_path, database.url)
+
+    assert [letter["task_id"] for letter in cli.json("list", "--orphans")] == ["b", "a"]
+    assert [letter["task_id"] for letter in cli.json("list")] == ["c"]
+    assert "a handler former; no worker has had one" in cli("show", "1").stdout
+    assert cli("retry", "--orphans").returncode == 2
+    assert cli("retry", "--orphans", "--task", "a", "--yes").stdout == "1 orphan to be tried again\n"
+    assert cli("discard", "--orphans", "--all", "--yes").stdout == "1 orphan given up\n"
+    assert cli("discard", "--orphans", "--all", "--yes").stdout == "0 orphans given up\n"
+
+    assert cli.json("list", "--orphans") == []
+    assert states(database) == {1: "retrying", 2: "handled", 3: "failed"}
 
 
 def test_from_giving_up_to_being_handled(database: databases.TestDatabase, tmp_path: Path) -> None:
