@@ -37,6 +37,7 @@ Dialect = Literal[
     "pipeline_completed",
     "stage_result",
     "stage_chain",
+    "answer",
     "unknown",
 ]
 Source = Literal["webhook", "reconcile"]

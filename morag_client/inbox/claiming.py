@@ -34,6 +34,9 @@ class Claiming:
             .values(sequence=bindparam("number"), is_late=bindparam("late"))
         )
         self._number = ManyRows(numbering, ("number", "late", "record"))
+        telling = update(events).where(events.c.id == bindparam("record"))
+        telling = telling.values(state="handled", belongs_to=bindparam("told_by"))
+        self._tell = ManyRows(telling, ("told_by", "record"))
         projected = [column.name for column in tasks.c if column.name not in _OWNERSHIP]
         projecting = (
             update(tasks)
@@ -83,6 +86,7 @@ class Claiming:
         batch = _Batch(project, waiting, runs, self._columns_of(connection, taken.values(), lanes, known))
         grants = [batch.grant(row, lanes[lane]) for lane, row in taken.items()]
         self._number.run(connection, batch.numbers)
+        self._tell.run(connection, batch.told)
         self._project.run(connection, [(*self._projected(values), lane) for lane, values in batch.projections])
         return grants
 
@@ -166,6 +170,7 @@ class _Batch:
         self._runs = runs
         self._columns = columns
         self.numbers: list[Row] = []
+        self.told: list[Row] = []
         self.projections: list[tuple[bytes, Mapping[str, Any]]] = []
 
     def grant(self, lane: Any, wanted: Sequence[Claimable]) -> Grant:
@@ -181,8 +186,10 @@ class _Batch:
         projection = self._make(self._columns[lane.key], unnumbered)
         new: dict[int, Granted] = {}
         for record_id, (number, is_late, task) in zip(unnumbered, projection.events, strict=True):
-            new[record_id] = Granted(record_id, number, is_late, task)
+            is_told = record_id in projection.belongings
+            new[record_id] = Granted(record_id, number, is_late, task, is_told=is_told)
             self.numbers.append((number, is_late, record_id))
+        self.told += [(told_by, record_id) for record_id, told_by in projection.belongings.items()]
         if unnumbered:
             self.projections.append((lane.key, projection.values))
         granted = [new.get(record.record_id) or self._known(record.record_id, projection.task) for record in records]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
 RunState = Literal["succeeded", "retrying", "failed", "discarded", "stuck", "orphaned", "running", "died"]
@@ -47,6 +48,8 @@ class Granted(NamedTuple):
     runs: Sequence[EarlierRun] = ()
     is_retry: bool = False
     """Whether every handler has had its first attempt, so that only those runs count that are due."""
+    is_told: bool = False
+    """Whether another record told the same before, for which the handlers run: this one is settled already."""
 
 
 class Grant(NamedTuple):
@@ -67,6 +70,8 @@ class Projection(NamedTuple):
     """(sequence, is_late, state) for each event, in their order."""
     task: Any
     """The state with all of them in it."""
+    belongings: Mapping[int, int] = MappingProxyType({})
+    """The record that told the same before, 0 for none in particular, by the id of the event that tells it again."""
 
 
 Project = Callable[[Mapping[str, Any], Sequence[int]], Projection]

@@ -76,6 +76,7 @@ class Record:
     headers: Mapping[str, str]
     correlation: Mapping[str, str]
     task_key: bytes | None = field(repr=False)
+    belongs_to: int | None = field(repr=False)
     body: bytes | None = field(repr=False)
     runs: Sequence[HandlerRun] = ()
 

@@ -14,7 +14,7 @@ from morag_client.errors import ConfigurationError
 from morag_client.inbox.database import Database, unavailable
 from morag_client.inbox.tables import Tables
 
-HEAD: Final = "0005"
+HEAD: Final = "0006"
 """The newest revision under migrations/versions; kept here so that Alembic is imported only where there is work."""
 
 _LONGEST_UPGRADE: Final = 600.0

@@ -61,6 +61,7 @@ class Tables:
     quarantine: Table
     workers: Table
     audit: Table
+    leases: Table
     version: str
     """The name of Alembic's own table."""
 
@@ -76,6 +77,7 @@ def make_tables(prefix: str = "") -> Tables:
         quarantine=_quarantine(metadata, prefix),
         workers=_workers(metadata, prefix),
         audit=_audit(metadata, prefix),
+        leases=_leases(metadata, prefix),
         version=f"{prefix}webhook_schema_version",
     )
 
@@ -119,6 +121,8 @@ def _events(metadata: MetaData, prefix: str) -> Table:
         Column("hidden", Integer, nullable=False, server_default="0"),
         # Whether it told of something older than what was known of the task by then; null until it was numbered.
         Column("is_late", Boolean),
+        # The record that told the same before, for which the handlers ran (0: none in particular): progress/telling.py.
+        Column("belongs_to", _Number),
         UniqueConstraint("identity", name=f"uq_{prefix}webhook_events_identity"),
     )
     # The engine walks the records that wait in the order of their ids; a random key here would double the cost of
@@ -171,6 +175,8 @@ def _tasks(metadata: MetaData, prefix: str) -> Table:
         *_progress(),
         # How many workers in succession died while they held it; 0 once it was given back in order.
         Column("deaths", Integer, nullable=False, server_default="0"),
+        # Which record told of what, by the names of task.*, as a JSON object; null from before this was written down.
+        Column("told", Text),
     )
     _partial(f"ix_{prefix}webhook_tasks_first", table.c.first_record_id, where="first_record_id IS NOT NULL")
     _partial(f"ix_{prefix}webhook_tasks_owner", table.c.owner, where="owner IS NOT NULL")
@@ -247,6 +253,20 @@ def _audit(metadata: MetaData, prefix: str) -> Table:
         # What was asked for, as a JSON object, and how many records it applied to.
         Column("criteria", Text, nullable=False),
         Column("affected", Integer, nullable=False),
+    )
+
+
+def _leases(metadata: MetaData, prefix: str) -> Table:
+    return Table(
+        f"{prefix}webhook_leases",
+        metadata,
+        # What one process does at a time, who does it and until when; times are seconds since 1970 by the database's
+        # clock. `done_at` is when it was last done to the end, `since` when it was first begun.
+        Column("name", String(64), primary_key=True),
+        Column("owner", String(64)),
+        Column("until", Float, nullable=False),
+        Column("done_at", Float),
+        Column("since", Float, nullable=False),
     )
 
 

@@ -10,6 +10,7 @@ from morag_client.events.names import UNKNOWN
 from morag_client.inbox.lanes import Grant, Project, Projection
 from morag_client.processing.work import Work
 from morag_client.progress.state import TaskState, advance, as_values, from_values
+from morag_client.progress.telling import Taken, take
 
 _KEPT: Final = 2048
 
@@ -30,10 +31,13 @@ class Projecting:
             if state is None or state.sequence != values["sequence"]:
                 state = from_values(values)
             events: list[tuple[int, bool, TaskState]] = []
+            belongings: dict[int, int] = {}
             for record_id in record_ids:
-                state, is_late = _advanced(state, works[record_id])
+                state, is_late, belongs_to = _advanced(state, works[record_id])
                 events.append((state.sequence, is_late, state))
-            return Projection(as_values(state) if events else {}, events, state)
+                if belongs_to is not None:
+                    belongings[record_id] = belongs_to
+            return Projection(as_values(state) if events else {}, events, state, belongings)
 
         return project
 
@@ -56,10 +60,10 @@ def _sequence(state: TaskState) -> int:
     return state.sequence
 
 
-def _advanced(state: TaskState, work: Work) -> tuple[TaskState, bool]:
+def _advanced(state: TaskState, work: Work) -> Taken:
     if work.reading is not None:
         try:
-            return advance(state, work.reading.fields, received_at=work.received_at)
+            return take(state, work.reading.fields, record_id=work.record_id, received_at=work.received_at)
         except Exception:  # an event that cannot be projected must not hold up all others for ever
             logger.exception("record %d does not show in the state of its task", work.record_id)
-    return advance(state, {"name": UNKNOWN}, received_at=work.received_at)
+    return Taken(*advance(state, {"name": UNKNOWN}, received_at=work.received_at))

@@ -67,7 +67,7 @@ class Runner:
         Handlers start in the order of their registration and run side by side, or one after the other where the process
         may not survive one of them. Returned are the names of those whose turn it is and that do not exist here.
         """
-        event = turn.work.event
+        event = None if turn.granted.is_told else turn.work.event
         if event is None:
             return ()
         earlier = {run.handler: run for run in turn.granted.runs}

@@ -9,6 +9,7 @@ from morag_client.errors import DeliveryRejected
 from morag_client.events.types import Event
 from morag_client.inbox.lanes import Claimable, Granted
 from morag_client.inbox.queries import Record
+from morag_client.wire.answer import SOURCE, read_answered
 from morag_client.wire.decoding import decode_object
 from morag_client.wire.parsing import Reading, read_payload
 
@@ -51,7 +52,9 @@ def work_of(record: Record) -> Work:
         problem = "its payload is no longer kept"
     else:
         try:
-            reading = read_payload(decode_object(record.body), query=record.query)
+            payload = decode_object(record.body)
+            is_made = record.source == SOURCE
+            reading = read_answered(payload) if is_made else read_payload(payload, query=record.query)
             if record.correlation:
                 reading.fields["correlation"] = record.correlation
         except DeliveryRejected as error:

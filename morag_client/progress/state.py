@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
 from pydantic_core import from_json, to_json
 
@@ -18,7 +18,7 @@ State = Literal["pending", "running", "completed", "cancelled", "failed", "lost"
 MOST_STEPS: Final = 64
 TEXT_LENGTH: Final = 8192
 
-_ENDS: Final[dict[str, State]] = {
+ENDS: Final[dict[str, State]] = {
     "task.completed": "completed",
     "task.cancelled": "cancelled",
     "task.failed": "failed",
@@ -31,7 +31,7 @@ _ENDS: Final[dict[str, State]] = {
 }
 """The state that an event ends its task in."""
 
-_RANK: Final = {"pending": 0, "running": 0, "lost": 1, "failed": 2, "cancelled": 3, "completed": 4}
+RANK: Final[dict[State, int]] = {"pending": 0, "running": 0, "lost": 1, "failed": 2, "cancelled": 3, "completed": 4}
 _STEP_RANK: Final = {"started": 0, "failed": 1, "completed": 2}
 
 
@@ -49,6 +49,13 @@ class StepState:
         return _seconds(self.started_at, self.finished_at)
 
 
+class Told(NamedTuple):
+    """The record that tells of a thing in a task's life, and whether it still is one that was made."""
+
+    record_id: int
+    is_made: bool
+
+
 @dataclass(frozen=True, slots=True)
 class TaskState:
     """What is known of a task after so many of its events; times are aware, progress is in percent.
@@ -56,7 +63,8 @@ class TaskState:
     `name` and `message` are of the last event that was not late, `step` and `stage` are where the task is. `error`
     and `error_code` are of the last failure, until the task completes. `started_at` is the earliest time that any event
     but an end tells of, `finished_at` that of the event that ended the task, `updated_at` when the last event arrived.
-    `sequence` counts the events, `late` those of them that told of something older than what was known.
+    `sequence` counts the events, `late` those of them that told of something older than what was known. `told` says of
+    the names of `task.*` which record told of them first.
     """
 
     task_id: str | None
@@ -77,6 +85,7 @@ class TaskState:
     sequence: int = 0
     late: int = 0
     correlation: Mapping[str, str] = field(default_factory=dict)
+    told: Mapping[str, Told] = field(default_factory=dict, repr=False)
 
     @property
     def seconds(self) -> float | None:
@@ -105,7 +114,7 @@ def advance(state: TaskState, fields: Mapping[str, Any], *, received_at: datetim
     if name == UNKNOWN:
         ids = state.correlation or dict(fields.get("correlation") or ())
         return replace(state, updated_at=received_at, sequence=state.sequence + 1, correlation=ids), False
-    end, step = _ENDS.get(name), clean(fields.get("step"), ID_LENGTH)
+    end, step = ENDS.get(name), clean(fields.get("step"), ID_LENGTH)
     reopens = state.state == "lost" and name != "task.lost" and fields.get("source", "webhook") == "webhook"
     if reopens:
         state = replace(state, state="running", message=None, error=None, error_code=None, finished_at=None)
@@ -114,9 +123,9 @@ def advance(state: TaskState, fields: Mapping[str, Any], *, received_at: datetim
 
 
 def _is_late(state: TaskState, fields: Mapping[str, Any], *, end: State | None, step: str | None) -> bool:
-    reached = _RANK[state.state]
+    reached = RANK[state.state]
     if reached or end is not None:
-        return end is None or _RANK[end] <= reached
+        return end is None or RANK[end] <= reached
     name, progress = fields["name"], fields.get("progress")
     if step is not None:
         known = state.steps.get(step)
@@ -162,6 +171,7 @@ def _with(
         state.sequence + 1,
         state.late + late,
         state.correlation or dict(told("correlation") or ()),
+        state.told,
     )
 
 
@@ -179,7 +189,7 @@ def _error(
 
 def _leads(state: TaskState, fields: Mapping[str, Any]) -> bool:
     """Whether the task is at the event's step now: not if that ended behind the start of the current one."""
-    if state.step is None or fields["name"] in _ENDS:
+    if state.step is None or fields["name"] in ENDS:
         # `processing` is no step that a task is at; the one known says where it failed.
         return state.step is None
     status, progress = fields["status"], fields.get("progress")
@@ -228,6 +238,7 @@ def as_values(state: TaskState) -> dict[str, Any]:
         **{name: getattr(state, name) for name in TaskState.__slots__},
         "steps": to_json(steps).decode(),
         "correlation": to_json(state.correlation).decode(),
+        "told": to_json(state.told).decode() if state.told else "{}",
     }
 
 
@@ -254,7 +265,15 @@ def from_values(values: Mapping[str, Any]) -> TaskState:
         stated("sequence") or 0,
         stated("late") or 0,
         from_json(correlation) if correlation else {},
+        _told(stated("told"), name=stated("name"), sequence=stated("sequence") or 0),
     )
+
+
+def _told(stored: str | None, *, name: str | None, sequence: int) -> Mapping[str, Told]:
+    if stored is None and sequence and name is not None and name.startswith("task."):
+        # From before this was written down: what ended the task was a webhook.
+        return {name: Told(0, is_made=False)} if name in ENDS else {}
+    return {told: Told(*by) for told, by in from_json(stored).items()} if stored and stored != "{}" else {}
 
 
 def _step(stored: Mapping[str, Any]) -> StepState:

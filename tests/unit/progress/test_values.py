@@ -15,7 +15,7 @@ from morag_client.progress.state import StepState, TaskState, as_values, fresh, 
 NOON = datetime(2024, 1, 15, 12, 0, 0, 250_000, tzinfo=UTC)
 COLUMNS = (
     "task_id tenant document_id state name step stage progress message error error_code started_at finished_at "
-    "updated_at steps sequence late correlation"
+    "updated_at steps sequence late correlation told"
 )
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
