@@ -6,25 +6,40 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
+    from morag_client.api.async_client import AsyncMoragClient as AsyncMoragClient
     from morag_client.api.client import MoragClient as MoragClient
     from morag_client.config import Settings as Settings
     from morag_client.errors import (
         ApiError as ApiError,
         AuthenticationError as AuthenticationError,
+        BadRequest as BadRequest,
         BodyTimeout as BodyTimeout,
         BodyTooLarge as BodyTooLarge,
         ConfigurationError as ConfigurationError,
+        Conflict as Conflict,
         DeliveryRejected as DeliveryRejected,
+        Forbidden as Forbidden,
+        Gone as Gone,
         InboxError as InboxError,
         InboxUnavailable as InboxUnavailable,
         InvalidPayload as InvalidPayload,
         MalformedBody as MalformedBody,
         MoragError as MoragError,
         MoragWarning as MoragWarning,
+        NotFound as NotFound,
+        NotSupported as NotSupported,
+        NotUnderstood as NotUnderstood,
+        RateLimited as RateLimited,
         RecordNotFound as RecordNotFound,
+        ServerFailed as ServerFailed,
         SignatureError as SignatureError,
         SignedUrlExpired as SignedUrlExpired,
+        TimedOut as TimedOut,
+        TooLarge as TooLarge,
+        Unauthorized as Unauthorized,
+        Unreachable as Unreachable,
         UnsupportedBody as UnsupportedBody,
+        ValidationRefused as ValidationRefused,
     )
     from morag_client.events.payloads import (
         ChainData as ChainData,
@@ -116,6 +131,7 @@ else:
     _PAYLOADS = "morag_client.events.payloads"
     _ERRORS = "morag_client.errors"
     _HOMES: Final = {
+        "AsyncMoragClient": "morag_client.api.async_client",
         "MoragClient": "morag_client.api.client",
         "Settings": "morag_client.config",
         "Context": "morag_client.handlers.context",
@@ -147,9 +163,10 @@ else:
         "verify_signature": "morag_client.wire.signature",
         "validate_webhook": "morag_client.wire.validation",
         **dict.fromkeys(
-            """ApiError AuthenticationError BodyTimeout BodyTooLarge ConfigurationError DeliveryRejected InboxError
-            InboxUnavailable InvalidPayload MalformedBody MoragError MoragWarning RecordNotFound SignatureError
-            SignedUrlExpired UnsupportedBody""".split(),
+            """ApiError AuthenticationError BadRequest BodyTimeout BodyTooLarge ConfigurationError Conflict
+            DeliveryRejected Forbidden Gone InboxError InboxUnavailable InvalidPayload MalformedBody MoragError
+            MoragWarning NotFound NotSupported NotUnderstood RateLimited RecordNotFound ServerFailed SignatureError
+            SignedUrlExpired TimedOut TooLarge Unauthorized Unreachable UnsupportedBody ValidationRefused""".split(),
             _ERRORS,
         ),
         **dict.fromkeys(

@@ -102,10 +102,74 @@ class RecordNotFound(InboxError):
 class ApiError(MoragError):
     """MoRAG's REST API answered with an error, or not at all.
 
-    `status_code` is the HTTP status, None when no answer came; `detail` is what MoRAG said.
+    `status_code` is the HTTP status, None when no answer came; `detail` is what MoRAG said; `retry_after` is how many
+    seconds it asks to wait, where it does.
     """
 
-    def __init__(self, message: str, *, status_code: int | None = None, detail: object = None) -> None:
+    def __init__(
+        self, message: str, *, status_code: int | None = None, detail: object = None, retry_after: float | None = None
+    ) -> None:
         super().__init__(message)
         self.status_code = status_code
         self.detail = detail
+        self.retry_after = retry_after
+
+
+class BadRequest(ApiError):
+    """MoRAG cannot do what was asked (400)."""
+
+
+class Unauthorized(ApiError):
+    """The API key is missing, or not one that MoRAG knows (401)."""
+
+
+class Forbidden(ApiError):
+    """The API key may not do this (403)."""
+
+
+class NotFound(ApiError):
+    """There is no such task, file or call (404)."""
+
+
+class Conflict(ApiError):
+    """What was asked does not go with how things stand (409)."""
+
+
+class Gone(ApiError):
+    """The call or the file was there and is no longer (410)."""
+
+
+class TooLarge(ApiError):
+    """The file is larger than this server takes (413)."""
+
+
+class ValidationRefused(ApiError):
+    """MoRAG found fields missing or wrong (422); `detail` lists them."""
+
+
+class RateLimited(ApiError):
+    """Too many requests (429); `retry_after` says how many seconds to wait, where MoRAG does."""
+
+
+class ServerFailed(ApiError):
+    """MoRAG failed, or what stands before it (500 to 599)."""
+
+
+class Unreachable(ApiError):
+    """MoRAG could not be reached, or the connection broke; `is_unsent` says that nothing had been sent yet."""
+
+    def __init__(self, message: str, *, is_unsent: bool = False) -> None:
+        super().__init__(message)
+        self.is_unsent = is_unsent
+
+
+class TimedOut(Unreachable):
+    """MoRAG did not answer in time."""
+
+
+class NotUnderstood(ApiError):
+    """An answer came that cannot be read: not MoRAG's, damaged, or larger than is taken."""
+
+
+class NotSupported(ApiError):
+    """The release of MoRAG that is there does not have it; nothing was sent."""

@@ -2,76 +2,78 @@
 
 from __future__ import annotations
 
-import json
-from typing import Any, Final
+from dataclasses import dataclass
+from typing import ClassVar, Final, Generic, TypeVar
 
 from pydantic import ValidationError
 
-from morag_client.api.endpoints import Answer, Endpoint
-from morag_client.errors import ApiError
+from morag_client.api.refusals import detail_of, refused
+from morag_client.api.requests import Head, Request
+from morag_client.errors import NotUnderstood
+from morag_client.events.payloads import Payload
 
-_SHOWN: Final = 500
-_ADVICE: Final = {
-    401: "the API key was refused; give api_key= or set MORAG_API_KEY",
-    403: "the API key may not do this; give another api_key= or set MORAG_API_KEY",
-    404: "no such thing there; check the id, and that base_url= or MORAG_API_URL is MoRAG's",
-    405: "no such call there; check that base_url= or MORAG_API_URL is MoRAG's",
-    410: "this release of MoRAG no longer has it",
-    413: "the file is too large for this server",
-    429: "too many requests; try again later",
-}
+Answer = TypeVar("Answer", bound=Payload)
+
+MAX_ANSWER_BYTES: Final = 64 * 1024 * 1024
 
 
-def read_answer(endpoint: Endpoint[Answer], *, status_code: int, body: bytes) -> Answer:
+@dataclass(frozen=True, slots=True)
+class Answering(Generic[Answer]):
+    """An exchange whose answer is JSON of a known form."""
+
+    asking: Request
+    answer: type[Answer]
+    blocks: ClassVar[bool] = False
+
+    def request(self) -> Request:
+        """The same each time."""
+        return self.asking
+
+    def receive(self, head: Head) -> _Body[Answer]:
+        """What collects the body, up to its bound. Raises NotUnderstood where it is encoded, which nobody asked for."""
+        encoding = head.headers.get("content-encoding", "identity")
+        if encoding.lower() != "identity":
+            raise NotUnderstood(f"the answer to {self.asking.asked} is encoded ({encoding[:40]}), and was not to be")
+        return _Body(self, head)
+
+
+class _Body(Generic[Answer]):
+    """Collects an answer."""
+
+    def __init__(self, exchange: Answering[Answer], head: Head) -> None:
+        self._exchange = exchange
+        self._head = head
+        self._collected = bytearray()
+
+    def take(self, piece: bytes) -> None:
+        self._collected += piece
+        if len(self._collected) > MAX_ANSWER_BYTES:
+            raise NotUnderstood(
+                f"the answer to {self._exchange.asking.asked} is larger than {MAX_ANSWER_BYTES} bytes",
+                status_code=self._head.status_code,
+            )
+
+    def end(self) -> Answer:
+        return read_answer(self._exchange.asking, self._exchange.answer, head=self._head, body=bytes(self._collected))
+
+    def close(self) -> None:
+        self._collected.clear()
+
+
+def read_answer(request: Request, answer: type[Answer], *, head: Head, body: bytes) -> Answer:
     """The answer as its type. Raises ApiError for a refusal, and for what cannot be understood."""
-    asked = f"{endpoint.method} {endpoint.path}"
-    if not 200 <= status_code < 300:  # noqa: PLR2004
-        detail = _detail(body)
-        said = f" ({_sentence(detail)})" if detail else ""
-        raise ApiError(
-            f"MoRAG answered {status_code} to {asked}{said}: {_advice(status_code)}",
-            status_code=status_code,
-            detail=detail,
-        )
+    if not 200 <= head.status_code < 300:  # noqa: PLR2004
+        raise refused(request, head, body)
     try:
-        return endpoint.answer.model_validate_json(body)
+        return answer.model_validate_json(body or b"{}")
     except ValidationError as error:
         problems = "; ".join(
             f"{'.'.join(map(str, problem['loc'])) or 'the body'}: {problem['msg']}"
             for problem in error.errors(include_url=False, include_context=False, include_input=False)
         )
-        raise ApiError(
-            f"MoRAG's answer to {asked} was not understood ({problems}): "
+        raise NotUnderstood(
+            f"MoRAG's answer to {request.asked} was not understood ({problems}): "
             "check that base_url= or MORAG_API_URL is a MoRAG server",
-            status_code=status_code,
-            detail=_detail(body),
+            status_code=head.status_code,
+            detail=detail_of(body),
         ) from None
-
-
-def _advice(status_code: int) -> str:
-    if status_code in _ADVICE:
-        return _ADVICE[status_code]
-    if status_code >= 500:  # noqa: PLR2004
-        return "the server failed; see its log, and try again"
-    if status_code < 400:  # noqa: PLR2004
-        return "the server is elsewhere; set base_url= or MORAG_API_URL to where it redirects"
-    return "correct what it names"
-
-
-def _detail(body: bytes) -> Any:
-    """FastAPI's `detail`, else the beginning of the text."""
-    text = body.decode(errors="replace").strip()
-    try:
-        decoded = json.loads(text)
-    except (ValueError, RecursionError):
-        return text[:_SHOWN] or None
-    return decoded.get("detail", decoded) if isinstance(decoded, dict) else decoded
-
-
-def _sentence(detail: Any) -> str:
-    """A detail as text; FastAPI's list of validation errors as `body.file: Field required`."""
-    if isinstance(detail, str):
-        return detail
-    if isinstance(detail, list) and all(isinstance(problem, dict) and "msg" in problem for problem in detail):
-        return "; ".join(f"{'.'.join(map(str, problem.get('loc', ())))}: {problem['msg']}" for problem in detail)
-    return json.dumps(detail)[:_SHOWN]

@@ -51,3 +51,9 @@ class TaskHistory(Payload):
     task_id: str
     history: tuple[HistoryEntry, ...] = ()
     event_count: int | None = None
+
+
+class ActiveTasks(Payload):
+    """The tasks that workers are at; r1 counts them as `count`, r2 as `total_count`."""
+
+    active_tasks: tuple[Any, ...] = ()

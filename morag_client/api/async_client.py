@@ -1,0 +1,61 @@
+"""The asynchronous client of MoRAG's REST API."""
+
+from __future__ import annotations
+
+import ssl
+from types import TracebackType
+from typing import Self
+
+from morag_client.api import endpoints
+from morag_client.api.async_driver import AsyncDriver
+from morag_client.api.calls import AsyncCall
+from morag_client.api.releases import Release
+from morag_client.api.server import server_of
+
+
+class AsyncMoragClient:
+    """What MoragClient is, for an event loop: the same calls, awaited. Use it in an `async with`, or `close` it."""
+
+    def __init__(
+        self,
+        *,
+        base_url: str | None = None,
+        api_key: str | None = None,
+        api_version: str = "auto",
+        timeout_seconds: float = 30.0,
+        attempts: int = 4,
+        ssl_context: ssl.SSLContext | None = None,
+    ) -> None:
+        self._driver = AsyncDriver(
+            server_of(
+                base_url=base_url,
+                api_key=api_key,
+                api_version=api_version,
+                timeout_seconds=timeout_seconds,
+                attempts=attempts,
+                ssl_context=ssl_context,
+            )
+        )
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(base_url={self._driver.server.url!r})"
+
+    ingest_file = AsyncCall(endpoints.ingest_file)
+    status = AsyncCall(endpoints.status)
+    history = AsyncCall(endpoints.history)
+
+    async def release(self) -> Release:
+        """Which release of MoRAG is there; asked once, and with `api_version` never."""
+        return await self._driver.release()
+
+    async def close(self) -> None:
+        """Closes the connections."""
+        await self._driver.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
