@@ -30,6 +30,10 @@ class Settings(BaseSettings):
     """Signs webhook URLs; the first of several signs, all are believed."""
     public_url: str | None = None
     """Where MoRAG reaches the receiver, with the prefix of its mount; https unless the host is this machine."""
+    dashboard_password: SecretStr | None = None
+    """Opens the dashboard, and the inbox's own routes, to whoever knows it."""
+    dashboard_session: float = Field(default=12 * 3600.0, gt=0, allow_inf_nan=False)
+    """For how long, until it is asked for again."""
     database_url: str | None = None
     table_prefix: str = Field(default="", pattern=r"^[a-z0-9_]{0,32}$")
     insecure: bool = False
@@ -77,6 +81,13 @@ class Settings(BaseSettings):
     def _none_blank(cls, value: tuple[SecretStr, ...] | None) -> tuple[SecretStr, ...] | None:
         if value is not None and (not value or any(not part.get_secret_value().strip() for part in value)):
             raise ValueError("is empty or has a blank part: anyone could use it; set real ones, separated by commas")
+        return value
+
+    @field_validator("dashboard_password")
+    @classmethod
+    def _not_blank(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not value.get_secret_value().strip():
+            raise ValueError("is blank: anyone could use it; set a real one, or leave it out")
         return value
 
     @field_validator("public_url")

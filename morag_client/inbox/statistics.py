@@ -91,7 +91,7 @@ async def statistics_of(database: Database, *, patience: float) -> Statistics:
     newest = _newest_tasks(tables)
     tasks = await database.read(lambda connection: connection.execute(newest).all(), patience=patience)
     # Some 70,000 steps: the event loop has deliveries to answer.
-    steps = await asyncio.to_thread(_durations, [row.steps for row in tasks if row.steps])
+    steps = await asyncio.to_thread(durations_of, [row.steps for row in tasks if row.steps])
     waits_or_failed = counts["failed"] + counts["waiting"] + counts["retrying"]
     return Statistics(
         **counts,
@@ -142,7 +142,7 @@ def _newest_tasks(tables: Tables) -> Select[Any]:
     return newest.order_by(tasks.c.first_record_id.desc()).limit(NEWEST_TASKS)
 
 
-def _durations(steps: Iterable[str]) -> dict[str, Durations]:
+def durations_of(steps: Iterable[str]) -> dict[str, Durations]:
     """By step, the most frequent first; `steps` are those of a task each, as they are stored."""
     seconds: dict[str, list[float]] = {}
     for stored in steps:

@@ -18,7 +18,8 @@ SEARCH_WINDOW: Final = 20_000
 """So many of the newest tasks are looked through for a part of an id, or for a correlation."""
 STALLED_WINDOW: Final = 10_000
 OPEN: Final = ("pending", "running")
-STATES: Final = (*OPEN, "completed", "failed", "cancelled", "lost")
+ENDED: Final = ("completed", "failed", "cancelled", "lost")
+STATES: Final = (*OPEN, *ENDED)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,9 +16,11 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from morag_client.errors import ConfigurationError, InboxUnavailable
+from morag_client.dashboard.routes import dashboard_routes
 from morag_client.events.payloads import as_text
 from morag_client.inbox.queries import HandlerRun, Record
 from morag_client.receiver.access import Access, Right
+from morag_client.receiver.dashboard import desk_of
 from morag_client.receiver.lifecycle import Lifecycle
 
 if TYPE_CHECKING:
@@ -71,6 +73,7 @@ def inspection_routes(receiver: Receiver, *, access: Access, lifecycle: Lifecycl
             Route("/api/events", _guarded(events, access, "read"), methods=["GET"]),
             Route("/health/live", live, methods=["GET"]),
             Route("/health/ready", _answering(ready), methods=["GET"]),
+            *dashboard_routes(desk_of(receiver, access=access, lifecycle=lifecycle), access.sessions),
         ]
     )
 

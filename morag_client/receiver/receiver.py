@@ -32,6 +32,7 @@ from morag_client.receiver.access import Access, Authorize
 from morag_client.receiver.asgi import Application
 from morag_client.receiver.audit import Audit
 from morag_client.receiver.correlation import CorrelationValue
+from morag_client.receiver.dashboard import sessions_of
 from morag_client.receiver.dead_letters import DeadLetters
 from morag_client.receiver.events import Events
 from morag_client.receiver.forwarding import ForwardingRegistry
@@ -105,6 +106,8 @@ class Receiver:
         lease: float | None = None,
         quarantine_limit: int | None = None,
         quarantine_bytes: int | None = None,
+        dashboard_password: str | None = None,
+        dashboard_session: float | timedelta | None = None,
     ) -> None:
         self.settings = Settings.load(
             webhook_secret=None if callable(secrets) else secrets,
@@ -125,6 +128,8 @@ class Receiver:
             lease=lease,
             quarantine_limit=quarantine_limit,
             quarantine_bytes=quarantine_bytes,
+            dashboard_password=dashboard_password,
+            dashboard_session=_seconds(dashboard_session),
         )
         self._proof = Proof(self.settings, tenant_of=secrets if callable(secrets) else None)
         warn_of_refusal(self.settings, stacklevel=3)
@@ -137,13 +142,17 @@ class Receiver:
         )
         self._location = locate(self.settings.database_url)
         self._lifecycle = Lifecycle(self._make_runtime)
+        self.duplicates = 0
+        """How many deliveries this receiver has recognised as known."""
         self.events = Events(self._lifecycle)
         self.tasks = Tasks(self._lifecycle)
         self.dead_letters = DeadLetters(self._lifecycle)
         self.audit = Audit(self._lifecycle)
         self.quarantine = Quarantine(self._lifecycle)
         self._application = Application(
-            self, access=Access(authorize=authorize, inspect=self.settings.inspect), lifecycle=self._lifecycle
+            self, access=Access(
+                authorize=authorize, inspect=self.settings.inspect, sessions=sessions_of(self.settings)
+            ), lifecycle=self._lifecycle
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -191,6 +200,7 @@ class Receiver:
             raise
         note = _note(row, reading) if runtime.takes_work else None
         stored = await runtime.inbox.record(arrival, row, note)
+        self.duplicates += not stored.is_new
         return Receipt("received" if stored.is_new else "duplicate", stored.record_id, reading)
 
     async def replay(
