@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from typing import Annotated, Any, Final, Self
 from urllib.parse import urlsplit
 
@@ -63,6 +64,14 @@ class Settings(BaseSettings):
     """How many deliveries that could not be understood are kept; what comes after them is refused and not kept."""
     quarantine_bytes: int = Field(default=256 * 1024 * 1024, ge=1)
     """How many bytes their bodies may have together."""
+    redis_url: str | None = Field(default=None, repr=False)
+    """Through which several processes tell each other of progress; a URL as redis-py takes it."""
+    redis_channel: str = Field(default="morag-client", min_length=1, max_length=200)
+    """Common to all processes of one inbox, and to no others on that Redis."""
+    progress_origins: Annotated[tuple[str, ...] | None, NoDecode] = None
+    """Of which other origins pages may follow progress; those of the receiver's own host may always ask."""
+    progress_queue: int = Field(default=500, ge=10)
+    """A client that lets more messages than that wait is dropped."""
 
     @field_validator("webhook_secret", "bearer_tokens", "signing_key", mode="before")
     @classmethod
@@ -81,6 +90,19 @@ class Settings(BaseSettings):
     def _none_blank(cls, value: tuple[SecretStr, ...] | None) -> tuple[SecretStr, ...] | None:
         if value is not None and (not value or any(not part.get_secret_value().strip() for part in value)):
             raise ValueError("is empty or has a blank part: anyone could use it; set real ones, separated by commas")
+        return value
+
+    @field_validator("progress_origins", mode="before")
+    @classmethod
+    def _origins(cls, value: Any) -> Any:
+        return tuple(part.strip() for part in value.split(",")) if isinstance(value, str) else value
+
+    @field_validator("progress_origins")
+    @classmethod
+    def _exact_origins(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        for origin in value or ():
+            if re.fullmatch(r"https?://[^/?#\s*@]+", origin) is None:
+                raise ValueError("has a part that is no origin; give them like https://app.example.com, without a path")
         return value
 
     @field_validator("dashboard_password")

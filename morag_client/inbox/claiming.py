@@ -187,7 +187,7 @@ class _Batch:
         new: dict[int, Granted] = {}
         for record_id, (number, is_late, task) in zip(unnumbered, projection.events, strict=True):
             is_told = record_id in projection.belongings
-            new[record_id] = Granted(record_id, number, is_late, task, is_told=is_told)
+            new[record_id] = Granted(record_id, number, is_late, task, is_new=True, is_told=is_told)
             self.numbers.append((number, is_late, record_id))
         self.told += [(told_by, record_id) for record_id, told_by in projection.belongings.items()]
         if unnumbered:

@@ -48,6 +48,8 @@ class Granted(NamedTuple):
     runs: Sequence[EarlierRun] = ()
     is_retry: bool = False
     """Whether every handler has had its first attempt, so that only those runs count that are due."""
+    is_new: bool = False
+    """Whether it was numbered with this grant, so that nobody has been told of it."""
     is_told: bool = False
     """Whether another record told the same before, for which the handlers run: this one is settled already."""
 

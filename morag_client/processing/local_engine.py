@@ -8,12 +8,12 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from morag_client.errors import InboxError
 from morag_client.inbox.database import DriverError
-from morag_client.inbox.lanes import Settlement
+from morag_client.inbox.lanes import Grant, Settlement
 from morag_client.inbox.ownership import Ownership
 from morag_client.inbox.queries import Queries
 from morag_client.processing.heart import Heart
@@ -30,6 +30,9 @@ _LONGEST_PAUSE: Final = 2.0
 _LAST_WORDS: Final = 5.0
 
 logger = logging.getLogger("morag_client.processing")
+
+OnProjected = Callable[[Sequence[Grant], Mapping[int, Work]], None]
+"""Told of events that were numbered, once they and their tasks' states are committed; must not raise."""
 
 
 class LocalEngine:
@@ -48,6 +51,7 @@ class LocalEngine:
         concurrency: int,
         lease: float,
         poll: float = _POLL,
+        on_projected: OnProjected | None = None,
     ) -> None:
         self._ownership = ownership
         self._lanes = Lanes(runner.run, goes_on=runner.goes_on, concurrency=concurrency, on_finished=self._wake)
@@ -62,6 +66,7 @@ class LocalEngine:
             on_adopted=self.look_again,
         )
         self._projecting = Projecting()
+        self._on_projected = on_projected
         self._has_news = asyncio.Event()
         # Lanes that were claimed and turned out to have nothing to do.
         self._unused: set[bytes] = set()
@@ -160,6 +165,8 @@ class LocalEngine:
             self._intake.start_over()
             raise
         self._projecting.keep(grants)
+        if self._on_projected is not None:
+            self._on_projected(grants, works)
         self._unused.clear()
         self._settled(settle, lost)
         for grant in grants:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Awaitable, Callable
 from typing import Final, Literal
 
-from starlette.requests import Request
+from starlette.requests import HTTPConnection, Request
 
 from morag_client.config import is_loopback
 from morag_client.dashboard.sessions import Sessions
@@ -37,7 +37,7 @@ class Access:
         allowed = await self._by_application(request), self.sessions.right(request)
         if "act" in allowed or "read" in allowed:
             return "act" if "act" in allowed else "read"
-        return "act" if self._inspect and _is_local(request) else None
+        return "act" if self._inspect and is_local(request) else None
 
     async def _by_application(self, request: Request) -> Right | None:
         if self._authorize is None:
@@ -60,7 +60,7 @@ class Access:
         )
 
 
-def _is_local(request: Request) -> bool:
+def is_local(request: HTTPConnection) -> bool:
     """Whether somebody at this very machine asks; a proxy, a foreign Host (DNS rebinding) or Origin says no."""
     headers = request.headers
     if any(_FORWARDING.fullmatch(name.replace("_", "-")) for name in headers):

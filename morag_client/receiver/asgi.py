@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
 from morag_client.errors import AuthenticationError, ConfigurationError, DeliveryRejected, InboxUnavailable, MoragError
+from morag_client.receiver.browser_client import BROWSER_CLIENT, is_socket_io, send_browser_client
 from morag_client.receiver.inspection import for_anybody, inspection_routes
 from morag_client.receiver.lifecycle import Lifecycle
+from morag_client.receiver.progress import ProgressGate
 from morag_client.receiver.reading import ClientGone, Receive, Scope, Send, read_delivery
 from morag_client.wire.redaction import REDACTED, redacted_bytes, redacted_text
 
@@ -30,11 +32,11 @@ _JSON_HEADER: Final = (b"content-type", b"application/json")
 class Application:
     """Routes a request: `POST /webhook` here, everything else through Starlette."""
 
-    def __init__(self, receiver: Receiver, *, access: Any, lifecycle: Lifecycle) -> None:
+    def __init__(self, receiver: Receiver, *, access: Any, gate: ProgressGate, lifecycle: Lifecycle) -> None:
         self._receiver = receiver
         self._lifecycle = lifecycle
         self._has_signed_urls = receiver.settings.signing_key is not None
-        self._others = inspection_routes(receiver, access=access, lifecycle=lifecycle)
+        self._others = inspection_routes(receiver, access=access, gate=gate, lifecycle=lifecycle)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
@@ -43,6 +45,8 @@ class Application:
                 await self._webhook(scope, receive, send)
             elif self._has_signed_urls and path.startswith(_SIGNED):
                 await self._webhook(scope, receive, send, token=_take_token(scope, path))
+            elif is_socket_io(path):
+                await self._socket_io(scope, receive, send, path)
             else:
                 if self._has_signed_urls:
                     _hide_tokens(scope, redacted_text(scope["path"]))
@@ -50,7 +54,25 @@ class Application:
         elif scope["type"] == "lifespan":
             await self._lifespan(receive, send)
         elif scope["type"] == "websocket":
-            await send({"type": "websocket.close", "code": 1000})
+            if is_socket_io(path := _route_path(scope)):
+                await self._socket_io(scope, receive, send, path)
+            else:
+                await send({"type": "websocket.close", "code": 1000})
+
+    async def _socket_io(self, scope: Scope, receive: Receive, send: Send, path: str) -> None:
+        if scope["type"] == "http" and path in BROWSER_CLIENT:
+            await send_browser_client(scope, receive, send)
+            return
+        try:
+            sockets = (await self._lifecycle.runtime()).live.sockets()
+        except (InboxUnavailable, ConfigurationError) as error:
+            logger.error("progress cannot be followed: %s", error)
+            if scope["type"] == "websocket":
+                await send({"type": "websocket.close", "code": 1013})
+            else:
+                await _answer(send, 503, _rejection("unavailable", [for_anybody(error)]), (b"retry-after", b"1"))
+        else:
+            await sockets(scope, receive, send)
 
     async def _webhook(self, scope: Scope, receive: Receive, send: Send, *, token: str | None = None) -> None:
         if scope["method"] != "POST":

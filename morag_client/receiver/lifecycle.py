@@ -87,8 +87,8 @@ class Lifecycle:
         return await asyncio.shield(self._starting)
 
     async def _start(self) -> Runtime:
-        runtime = self._make_runtime()
         try:
+            runtime = self._make_runtime()
             await runtime.start()
         except Exception as error:
             self.start_error = error

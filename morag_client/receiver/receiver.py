@@ -28,6 +28,7 @@ from morag_client.inbox.retention import Pruned, Pruning, prune
 from morag_client.inbox.rows import Arrival, EventRow, now
 from morag_client.inbox.statistics import Statistics, statistics_of
 from morag_client.processing.work import Work
+from morag_client.progress.scopes import make_scope
 from morag_client.receiver.access import Access, Authorize
 from morag_client.receiver.asgi import Application
 from morag_client.receiver.audit import Audit
@@ -37,6 +38,7 @@ from morag_client.receiver.dead_letters import DeadLetters
 from morag_client.receiver.events import Events
 from morag_client.receiver.forwarding import ForwardingRegistry
 from morag_client.receiver.lifecycle import Lifecycle
+from morag_client.receiver.progress import DEFAULT_AGE, AuthorizeProgress, ProgressGate, make_token
 from morag_client.receiver.proof import Proof, TenantOf
 from morag_client.receiver.quarantine import Quarantine
 from morag_client.receiver.reading import Receive, Scope, Send
@@ -77,8 +79,8 @@ class Receiver:
 
     `secrets` is one secret, several (a list, or separated by commas; rotation), or a function from a Delivery to its
     Tenant (None: unknown), plain or async. `authorize(request)` says who may look at the inbox ("read") and act on it
-    ("act"). `retry` is how handlers are tried again that do not say so themselves. Every other argument is described at
-    Settings and can be set by the environment.
+    ("act"), `authorize_progress(request)` whose progress somebody may follow. `retry` is how handlers are tried again
+    that do not say so themselves. Every other argument is described at Settings and can be set by the environment.
     Raises ConfigurationError, saying what to do, for what cannot work.
     """
 
@@ -95,6 +97,11 @@ class Receiver:
         insecure: bool | None = None,
         inspect: bool | None = None,
         authorize: Authorize | None = None,
+        authorize_progress: AuthorizeProgress | None = None,
+        progress_origins: str | Sequence[str] | None = None,
+        progress_queue: int | None = None,
+        redis_url: str | None = None,
+        redis_channel: str | None = None,
         max_body_bytes: int | None = None,
         body_timeout: float | None = None,
         commit_timeout: float | None = None,
@@ -118,6 +125,10 @@ class Receiver:
             table_prefix=table_prefix,
             insecure=insecure,
             inspect=inspect,
+            progress_origins=progress_origins,
+            progress_queue=progress_queue,
+            redis_url=redis_url,
+            redis_channel=redis_channel,
             max_body_bytes=max_body_bytes,
             body_timeout=body_timeout,
             commit_timeout=commit_timeout,
@@ -140,6 +151,7 @@ class Receiver:
         self._retry = retry or RetryPolicy(
             attempts=self.settings.retry_attempts, first=self.settings.retry_first, cap=self.settings.retry_cap
         )
+        self._gate = ProgressGate(self.settings, authorize=authorize_progress)
         self._location = locate(self.settings.database_url)
         self._lifecycle = Lifecycle(self._make_runtime)
         self.duplicates = 0
@@ -150,9 +162,12 @@ class Receiver:
         self.audit = Audit(self._lifecycle)
         self.quarantine = Quarantine(self._lifecycle)
         self._application = Application(
-            self, access=Access(
+            self,
+            access=Access(
                 authorize=authorize, inspect=self.settings.inspect, sessions=sessions_of(self.settings)
-            ), lifecycle=self._lifecycle
+            ),
+            gate=self._gate,
+            lifecycle=self._lifecycle,
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -302,6 +317,25 @@ class Receiver:
         """
         return make_url(self.settings, correlation, max_age=max_age)
 
+    def progress_token(
+        self,
+        *,
+        task: str | None = None,
+        document: CorrelationValue | None = None,
+        correlation: Mapping[str, CorrelationValue] | None = None,
+        all: bool = False,  # noqa: A002  # the plain word for it
+        tenant: str | None = None,
+        max_age: float | timedelta = DEFAULT_AGE,
+    ) -> str:
+        """A token to follow the progress of a task, of a document's tasks, of those of some signed ids, or of all.
+
+        Exactly one of these is given; `tenant` says whose they are, where there are tenants. It is asked for when a
+        connection is made, and good for `max_age` (seconds; a day).
+        Raises ConfigurationError where `signing_key` is missing, or none or several are given.
+        """
+        scope = make_scope(task=task, document=document, correlation=correlation, all=all, tenant=tenant)
+        return make_token(self.settings, scope, max_age=max_age)
+
     @property
     def bearer_token(self) -> str | None:
         """The token that a sender is to be given, None where bearer tokens are not accepted; the first of several."""
@@ -336,6 +370,7 @@ class Receiver:
             retry=self._retry,
             location=self._location,
             dispatcher=self._dispatcher,
+            gate=self._gate,
             receiver=self,
         )
 

@@ -25,13 +25,22 @@ from morag_client.processing.calling import Caller
 from morag_client.processing.local_engine import LocalEngine
 from morag_client.processing.running import Runner
 from morag_client.processing.watchdog import Watchdog
+from morag_client.receiver.live import Live
+from morag_client.receiver.progress import ProgressGate
 
 
 class Runtime:
     """The inbox and the engine at work in one event loop. Without handlers there is no engine: records stay stored."""
 
     def __init__(
-        self, *, settings: Settings, retry: RetryPolicy, location: Location, dispatcher: Dispatcher, receiver: Any
+        self,
+        *,
+        settings: Settings,
+        retry: RetryPolicy,
+        location: Location,
+        dispatcher: Dispatcher,
+        gate: ProgressGate,
+        receiver: Any,
     ) -> None:
         self.loop = asyncio.get_running_loop()
         self._settings = settings
@@ -46,6 +55,7 @@ class Runtime:
             quarantine_limits=QuarantineLimits(settings.quarantine_limit, settings.quarantine_bytes),
         )
         self.queries = Queries(self.inbox)
+        self.live = Live(self.inbox, self.queries, settings=settings, gate=gate)
         self.engine: LocalEngine | None = None
         self._watchdog = Watchdog(dispatcher.codes)
         self._receiver = receiver
@@ -60,6 +70,7 @@ class Runtime:
                 await engine.start()
                 self.engine = engine
                 self._watchdog.start()
+            self.live.start(has_engine=self.engine is not None)
         except BaseException as error:
             await self.inbox.close()
             if isinstance(error, DriverError):
@@ -72,6 +83,7 @@ class Runtime:
             if self.engine is not None:
                 await self.engine.stop(grace=self._settings.grace if grace is None else grace)
         finally:
+            await self.live.stop()
             self._watchdog.stop()
             self._threads.stop()
             await self.inbox.close()
@@ -84,8 +96,8 @@ class Runtime:
 
     @property
     def takes_work(self) -> bool:
-        """Whether somebody takes what is stored."""
-        return self.engine is not None
+        """Whether somebody takes what is stored, or wants to be told of it."""
+        return self.engine is not None or self.live.observes
 
     def look_again(self) -> None:
         """Looks for records that wait again, if anybody handles them here."""
@@ -95,6 +107,8 @@ class Runtime:
     def _hand_over(self, record_id: int, note: Callable[[int], Any] | None) -> None:
         if self.engine is not None and note is not None:
             self.engine.hand_over(record_id, note(record_id))
+        elif self.engine is None:
+            self.live.stored()
 
     def _make_engine(self) -> LocalEngine:
         settings = self._settings
@@ -119,4 +133,5 @@ class Runtime:
             runner=runner,
             concurrency=settings.concurrency,
             lease=settings.lease,
+            on_projected=self.live.projected,
         )

@@ -50,7 +50,7 @@ def make_url(
     """The URL that `webhook_url` describes, without its warning. Raises ConfigurationError."""
     signer = signer_of(settings)
     ids = checked(correlation) | {REF: secrets.token_hex(_REF_BYTES)}
-    token = signer.sign(Claims(ids, None if max_age is None else _moment_after(max_age)))
+    token = signer.sign(Claims(ids, None if max_age is None else moment_after(max_age)))
     return f"{webhook_base(settings)}/{token}"
 
 
@@ -101,7 +101,7 @@ def _is_refused(host: str) -> bool:
     return any(address in network for network in _REFUSED)
 
 
-def _moment_after(max_age: Any) -> int:
+def moment_after(max_age: Any) -> int:
     """When a URL ends that is good for so long, in seconds since 1970. Raises ConfigurationError."""
     seconds = max_age.total_seconds() if isinstance(max_age, timedelta) else max_age
     is_number = isinstance(seconds, int | float) and not isinstance(seconds, bool)

@@ -49,12 +49,7 @@ class UrlSigner:
     """Signs with the first of its keys, and believes all of them."""
 
     def __init__(self, keys: Sequence[bytes]) -> None:
-        self._serializer = _Serializer(
-            list(reversed(keys)),  # itsdangerous has the newest last
-            salt=_SALT,
-            signer=_Signer,
-            signer_kwargs={"key_derivation": "hmac", "digest_method": hashlib.sha256},
-        )
+        self._serializer = token_serializer(keys, salt=_SALT)
 
     def sign(self, claims: Claims) -> str:
         """The last part of a URL. Raises ConfigurationError where the correlation is too much for one."""
@@ -81,6 +76,16 @@ class UrlSigner:
             case {"c": {"ref": str()} as correlation}:
                 return Claims(correlation, claimed.get("x"))
         raise AuthenticationError("the signed part of the URL was made for something else")
+
+
+def token_serializer(keys: Sequence[bytes], *, salt: bytes) -> URLSafeSerializer:
+    """What makes tokens of one purpose by the first of the keys, and reads those of all; a salt for each purpose."""
+    return _Serializer(
+        list(reversed(keys)),  # itsdangerous has the newest last
+        salt=salt,
+        signer=_Signer,
+        signer_kwargs={"key_derivation": "hmac", "digest_method": hashlib.sha256},
+    )
 
 
 class _Signer(Signer):
