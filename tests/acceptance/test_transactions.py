@@ -248,6 +248,8 @@ def test_on_sqlite_a_transaction_has_a_second(
 async def use_it_twice_at_once(session: AsyncSession, context: Context) -> None:
     if context.attempt == 1:
         await asyncio.gather(session.execute(BOOK), session.execute(BOOK))
+        # Where a connection is at hand already, one only waits for the other.
+        raise ConnectionError("the bank hung up")
     await session.execute(BOOK)
 
 
