@@ -15,7 +15,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import httpx2
+import mailboxes
+import others
 import pytest
+
+from morag_client import parse_event, verify_signature
 
 ROOT = Path(__file__).parents[2]
 COMMAND = [sys.executable, "-m", "morag_client"]
@@ -24,7 +28,7 @@ EXAMPLES = sorted(path for path in (ROOT / "examples").iterdir() if path.is_dir(
 
 def test_every_example_has_a_test():
     names = ["01_first_handler", "02_fastapi", "03_exactly_once_money", "04_tests"]
-    assert [path.name for path in EXAMPLES] == names
+    assert [path.name for path in EXAMPLES] == [*names, "05_forwarding", "06_mail_on_failure"]
 
 
 def test_first_handler(tmp_path):
@@ -91,6 +95,52 @@ def test_the_tests_to_copy(mode):
     assert "7 passed" in done.stdout, done.stdout + done.stderr
 
 
+def test_forwarding(tmp_path):
+    # given n8n, as the example expects it
+    service = others.Service()
+    command = [*COMMAND, "serve", "app:receiver", "--port", "{port}"]
+    with others.running(service) as n8n:
+        variables = {"N8N_URL": f"{n8n}/webhook/morag-webhook"}
+        with served(command, EXAMPLES[4], tmp_path, **variables) as (url, process):
+            # when a pipeline fails
+            emit(f"{url}/webhook", "--fail-at", "chunking")
+            finish(process)
+    # then n8n has all of it, signed
+    names = [parse_event(posted.body).name for posted in service.posted]
+    assert {"task.started", "chunking.failed", "task.failed"} <= set(names)
+    for posted in service.posted:
+        assert posted.path == "/webhook/morag-webhook"
+        verify_signature(posted.body, posted.headers["x-morag-signature"], "replace-me-too")
+
+
+def test_mail_on_failure(tmp_path):
+    # given a mail server that is busy at first
+    box = mailboxes.Mailbox(refusals=2)
+    command = [*COMMAND, "serve", "app:receiver", "--port", "{port}"]
+    with mailboxes.mail_server(box) as server:
+        variables = {"SMTP_SERVER": server, "MORAG_RETRY_FIRST": "0"}
+        with served(command, EXAMPLES[5], tmp_path, **variables) as (url, process):
+            # when a pipeline fails whose document is named as if it were a header of a mail
+            emit(f"{url}/webhook", "--fail-at", "chunking", "--document-id", "report\r\nBcc: all@example.com")
+            deadline = time.monotonic() + 20
+            while len(box.mails) < 2:
+                assert time.monotonic() < deadline, (tmp_path / "output").read_text()
+                time.sleep(0.05)
+            finish(process)
+    # then there is a mail for each failure, once
+    assert sorted(mail["Subject"].partition(",")[0] for mail in box.mails) == [
+        "MoRAG: chunking.failed",
+        "MoRAG: task.failed",
+    ]
+    assert box.refused == 2
+    assert len({mail["Message-ID"] for mail in box.mails}) == 2
+    for mail in box.mails:
+        assert mail["To"] == "operations@example.com"
+        assert mail["Bcc"] is None
+        assert "report Bcc: all@example.com" in mail["Subject"]
+        assert "MoRAG does not say why" not in mail.get_content()
+
+
 def owed(database) -> tuple[int, ...]:
     """How many charges there are, of how many cents, and how many cents are owed."""
     done = subprocess.run(
@@ -136,6 +186,29 @@ def test_the_ten_lines_of_the_readme(tmp_path):
         finish(process)
     # then the handler has run
     assert re.search(r": \d+ chunks$", (tmp_path / "output").read_text(), re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    ("page", "names"),
+    [
+        ("forward.md", ["forward:hooks.slack.com", "forward:search.example.com", "forward:n8n.internal:5678"]),
+        ("n8n.md", ["forward:n8n.internal:5678"]),
+        ("zapier.md", ["forward:hooks.zapier.com"]),
+    ],
+)
+def test_what_the_documentation_passes_on_is_registered(page, names, tmp_path, monkeypatch):
+    # given the page's first program, at most ten lines of it
+    code = re.search(r"```python\n(.*?)```", (ROOT / "docs/how-to" / page).read_text(), re.DOTALL)
+    assert code is not None
+    assert len([line for line in code[1].splitlines() if line.strip()]) <= 10
+    monkeypatch.chdir(tmp_path)
+    for name in re.findall(r'os\.environ\["(\w+)"\]', code[1]):
+        monkeypatch.setenv(name, f"https://hooks.{name.split('_')[0].lower()}.com/x" if "URL" in name else "a secret")
+    # when it is run
+    given: dict[str, object] = {}
+    exec(compile(code[1], page, "exec"), given)  # noqa: S102  # our own page
+    # then all of it is registered, and nothing was asked of anybody
+    assert [name for name in given["receiver"].handler_names if name.startswith("forward:")] == names
 
 
 @pytest.mark.parametrize(
