@@ -35,6 +35,15 @@ class Settings(BaseSettings):
     """Opens the dashboard, and the inbox's own routes, to whoever knows it."""
     dashboard_session: float = Field(default=12 * 3600.0, gt=0, allow_inf_nan=False)
     """For how long, until it is asked for again."""
+    api_url: str | None = None
+    """Where MoRAG's REST API is; it is asked about tasks that went silent."""
+    api_key: SecretStr | None = None
+    reconcile_interval: float = Field(default=60.0, gt=0)
+    """How often it is looked for tasks that went silent; `inf` for never."""
+    reconcile_silence: float = Field(default=300.0, ge=0, allow_inf_nan=False)
+    """After so long without an event, MoRAG is asked how a task stands."""
+    reconcile_unknown: bool = True
+    """Whether tasks are ours that MoRAG lists and no webhook told of; not where others use the same MoRAG."""
     database_url: str | None = None
     table_prefix: str = Field(default="", pattern=r"^[a-z0-9_]{0,32}$")
     insecure: bool = False

@@ -99,6 +99,10 @@ class RecordNotFound(InboxError):
     """There is no record of that id."""
 
 
+class AlreadyReconciling(InboxError):
+    """Another process is asking MoRAG about the tasks of this inbox."""
+
+
 class ApiError(MoragError):
     """MoRAG's REST API answered with an error, or not at all.
 

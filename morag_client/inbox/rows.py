@@ -18,7 +18,7 @@ from morag_client.wire.fields import as_object
 from morag_client.wire.identity import placed_in_time
 from morag_client.wire.parsing import Reading
 
-_TEXT_LENGTH: Final = 8192
+TEXT_LENGTH: Final = 8192
 _KEPT_HEADERS: Final = frozenset(
     {b"content-type", b"user-agent", b"x-request-id", b"x-forwarded-for", b"x-forwarded-proto"}
 )
@@ -97,7 +97,7 @@ def event_row(arrival: Arrival, reading: Reading, *, task_key: bytes | None) -> 
         stated("progress"),
         occurred_at,
         _stated_data(fields["raw"], dialect),
-        clean(stated("error"), _TEXT_LENGTH),
+        clean(stated("error"), TEXT_LENGTH),
         name[:NAME_LENGTH],
         dialect,
         "webhook",
@@ -107,7 +107,7 @@ def event_row(arrival: Arrival, reading: Reading, *, task_key: bytes | None) -> 
         task_key,
         clean(arrival.tenant, ID_LENGTH) or "",
         _bounded_path(delivery.path),
-        delivery.query[:_TEXT_LENGTH],
+        delivery.query[:TEXT_LENGTH],
         kept_headers(delivery.headers),
         delivery.body,
         arrival.received_at,
@@ -126,7 +126,7 @@ def quarantine_row(arrival: Arrival, *, status: int, code: str, problems: Iterab
         identity=arrival.identity,
         tenant=clean(arrival.tenant, ID_LENGTH) or "",
         path=_bounded_path(delivery.path),
-        query=delivery.query[:_TEXT_LENGTH],
+        query=delivery.query[:TEXT_LENGTH],
         headers=kept_headers(delivery.headers),
         body=delivery.body,
         received_at=arrival.received_at,
@@ -171,4 +171,4 @@ def _event_type(name: str) -> str:
 
 @lru_cache(maxsize=64)
 def _bounded_path(path: str) -> str:
-    return quote(path, safe="/%:@!$&'()*+,;=~-._", errors="replace")[:_TEXT_LENGTH]
+    return quote(path, safe="/%:@!$&'()*+,;=~-._", errors="replace")[:TEXT_LENGTH]

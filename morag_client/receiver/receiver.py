@@ -47,6 +47,8 @@ from morag_client.receiver.runtime import Runtime
 from morag_client.receiver.tasks import Tasks
 from morag_client.receiver.understanding import understand
 from morag_client.receiver.webhook_urls import make_url, warn_of_refusal
+from morag_client.reconcile.asking import Asked
+from morag_client.reconcile.report import Report
 from morag_client.wire.authentication import authenticate
 from morag_client.wire.delivery import Delivery
 from morag_client.wire.identity import delivery_identity
@@ -80,7 +82,8 @@ class Receiver:
     `secrets` is one secret, several (a list, or separated by commas; rotation), or a function from a Delivery to its
     Tenant (None: unknown), plain or async. `authorize(request)` says who may look at the inbox ("read") and act on it
     ("act"), `authorize_progress(request)` whose progress somebody may follow. `retry` is how handlers are tried again
-    that do not say so themselves. Every other argument is described at Settings and can be set by the environment.
+    that do not say so themselves. `client`, an AsyncMoragClient, asks MoRAG about silent tasks. Every other argument is
+    described at Settings and can be set by the environment.
     Raises ConfigurationError, saying what to do, for what cannot work.
     """
 
@@ -92,6 +95,12 @@ class Receiver:
         bearer_tokens: str | Sequence[str] | None = None,
         signing_key: str | Sequence[str] | None = None,
         public_url: str | None = None,
+        client: Asked | None = None,
+        api_url: str | None = None,
+        api_key: str | None = None,
+        reconcile_interval: float | timedelta | None = None,
+        reconcile_silence: float | timedelta | None = None,
+        reconcile_unknown: bool | None = None,
         database_url: str | None = None,
         table_prefix: str | None = None,
         insecure: bool | None = None,
@@ -121,6 +130,11 @@ class Receiver:
             bearer_tokens=bearer_tokens,
             signing_key=signing_key,
             public_url=public_url,
+            api_url=api_url,
+            api_key=api_key,
+            reconcile_interval=_seconds(reconcile_interval),
+            reconcile_silence=_seconds(reconcile_silence),
+            reconcile_unknown=reconcile_unknown,
             database_url=database_url,
             table_prefix=table_prefix,
             insecure=insecure,
@@ -142,6 +156,8 @@ class Receiver:
             dashboard_password=dashboard_password,
             dashboard_session=_seconds(dashboard_session),
         )
+        self._client = client
+        self._has_tenants = callable(secrets)
         self._proof = Proof(self.settings, tenant_of=secrets if callable(secrets) else None)
         warn_of_refusal(self.settings, stacklevel=3)
         if registry is not None and not isinstance(registry, Registry):
@@ -244,6 +260,25 @@ class Receiver:
         criteria = ReplayCriteria(record_ids or None, task_id, name, since, until, state, handler)
         replaying = Replaying(await self._lifecycle.runtime(), criteria, known_handlers=self.handler_names)
         return await (replaying.count() if dry_run else replaying.replay(who=who, why=why))
+
+    async def reconcile(
+        self,
+        *,
+        silent_for: timedelta = timedelta(0),
+        within: timedelta | None = None,
+        dry_run: bool = False,
+        who: str = "application",
+        why: str | None = None,
+    ) -> Report:
+        """Asks MoRAG now how the tasks stand that have not ended, and makes the `task.*` events that are missing.
+
+        Meant are those that have been silent for so long, and heard of within so long (None: whenever); and those that
+        MoRAG lists and no webhook told of, of the last day where nothing else is said. `who` and `why` go into the
+        audit; with `dry_run` nothing is stored. What MoRAG did not answer is in the report.
+        Raises ConfigurationError where there is no MoRAG to ask, AlreadyReconciling and InboxUnavailable.
+        """
+        reconciling = (await self._lifecycle.runtime()).reconciling
+        return await reconciling.run(silent_for=silent_for, within=within, dry_run=dry_run, who=who, why=why)
 
     async def prune(
         self,
@@ -372,6 +407,8 @@ class Receiver:
             dispatcher=self._dispatcher,
             gate=self._gate,
             receiver=self,
+            client=self._client,
+            has_tenants=self._has_tenants,
         )
 
 

@@ -27,6 +27,8 @@ from morag_client.processing.running import Runner
 from morag_client.processing.watchdog import Watchdog
 from morag_client.receiver.live import Live
 from morag_client.receiver.progress import ProgressGate
+from morag_client.receiver.reconciling import Reconciling
+from morag_client.reconcile.asking import Asked
 
 
 class Runtime:
@@ -41,6 +43,8 @@ class Runtime:
         dispatcher: Dispatcher,
         gate: ProgressGate,
         receiver: Any,
+        client: Asked | None = None,
+        has_tenants: bool = False,
     ) -> None:
         self.loop = asyncio.get_running_loop()
         self._settings = settings
@@ -56,6 +60,7 @@ class Runtime:
         )
         self.queries = Queries(self.inbox)
         self.live = Live(self.inbox, self.queries, settings=settings, gate=gate)
+        self.reconciling = Reconciling(settings, self.inbox, client=client, has_tenants=has_tenants)
         self.engine: LocalEngine | None = None
         self._watchdog = Watchdog(dispatcher.codes)
         self._receiver = receiver
@@ -71,6 +76,7 @@ class Runtime:
                 self.engine = engine
                 self._watchdog.start()
             self.live.start(has_engine=self.engine is not None)
+            self.reconciling.start()
         except BaseException as error:
             await self.inbox.close()
             if isinstance(error, DriverError):
@@ -80,6 +86,7 @@ class Runtime:
     async def stop(self, *, grace: float | None = None) -> None:
         """Finishes what is under way, within the grace time (seconds; default: that of the settings)."""
         try:
+            await self.reconciling.stop()
             if self.engine is not None:
                 await self.engine.stop(grace=self._settings.grace if grace is None else grace)
         finally:
