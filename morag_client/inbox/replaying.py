@@ -207,6 +207,9 @@ def _conditions(database: Database, criteria: ReplayCriteria) -> list[ColumnElem
     """What has to hold of a record, apart from its id."""
     events = database.tables.events
     conditions: list[ColumnElement[bool]] = []
+    if criteria.record_ids is None:
+        # What another record tells, too, is replayed with that one; asked for by its id, it is meant.
+        conditions.append(events.c.belongs_to.is_(None))
     for column, wanted in ((events.c.task_id, criteria.task_id), (events.c.state, criteria.state)):
         if wanted is not None:
             conditions.append(column == wanted)
