@@ -15,8 +15,10 @@ from morag_client.cli import (
     inspecting,
     migrating,
     mocking,
+    progress_tokens,
     pruning,
     quarantine,
+    reconciling,
     replaying,
     serving,
     signing,
@@ -78,6 +80,7 @@ for group in (
     tasks,
     stats,
     replaying,
+    reconciling,
     dead_letters,
     quarantine,
     pruning,
@@ -86,5 +89,6 @@ for group in (
     validating,
     signing,
     webhook_urls,
+    progress_tokens,
 ):
     group.register(app)

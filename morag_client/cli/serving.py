@@ -196,6 +196,7 @@ def _make_server(receiver: Receiver) -> uvicorn.Server:
             lifespan="on",
             proxy_headers=False,
             server_header=False,
+            ws_per_message_deflate=False,  # each message would be compressed for each of its readers
             timeout_graceful_shutdown=max(1, math.ceil(for_answers)),
         )
     )

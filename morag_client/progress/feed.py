@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Any, Final, Protocol
 
@@ -180,8 +181,8 @@ class _Audience:
         yield ("task", update.key)
         yield ("document", state.tenant, state.document_id)
         if self._by_id:
-            for pair in state.correlation.items():
-                for scope in self._by_id.get((state.tenant, pair), ()):
+            for tenant, pair in itertools.product((None, state.tenant), state.correlation.items()):
+                for scope in self._by_id.get((tenant, pair), ()):
                     if scope.matches(update.key, state):
                         yield _room(scope)
 

@@ -43,7 +43,9 @@ class History:
             return await self._updates(newest.limit(MOST), scope)
         # Nothing but the order of tasks has an index: somebody who joins must not make the database read all of them.
         recent = newest.limit(RECENT).subquery()
-        wanted = select(recent).where(recent.c.tenant == scope.tenant).order_by(recent.c.first_record_id.desc())
+        wanted = select(recent).order_by(recent.c.first_record_id.desc())
+        if scope.tenant is not None:
+            wanted = wanted.where(recent.c.tenant == scope.tenant)
         if scope.kind == "document":
             wanted = wanted.where(recent.c.document_id == scope.id)
         find = func.instr if self._inbox.database.is_sqlite else func.strpos

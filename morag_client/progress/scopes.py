@@ -11,6 +11,7 @@ from morag_client.inbox.rows import clean
 from morag_client.inbox.tables import ID_LENGTH
 from morag_client.progress.state import TaskState
 from morag_client.wire.identity import task_key
+from morag_client.wire.signed_url import TENANT
 
 Kind = Literal["all", "task", "document", "correlation"]
 
@@ -22,7 +23,7 @@ _LONGEST_ID: Final = 255
 class Scope:
     """All tasks, one, those of a document, or those whose signed URLs carry some ids.
 
-    `tenant` is whose they are: "" where the receiver knows no tenants, None (with `all` only) for those of everybody.
+    `tenant` is whose they are: "" where the receiver knows no tenants, None where that does not count.
     """
 
     kind: Kind
@@ -39,6 +40,7 @@ class Scope:
             return key == self.key  # not the id that is shown, which may be of an unsigned query
         if self.kind == "document":
             return state.document_id == self.id
+        # Of `all` there are no ids that could differ.
         return all(state.correlation.get(name) == value for name, value in self.ids)
 
     def covers(self, other: Scope) -> bool:
@@ -70,8 +72,8 @@ def make_scope(
 ) -> Scope:
     """The scope that exactly one of these says. Raises ConfigurationError for none or several, and for what is no id.
 
-    Without `tenant`, `all` means everybody's tasks, and the others those without a tenant; a correlation's own
-    `tenant` says whose they are.
+    Without `tenant`, `all` means everybody's tasks, and the others those without a tenant, unless the ids of a
+    correlation say whose they are.
     """
     given = [("task", task), ("document", document), ("correlation", correlation), ("all", all or None)]
     kinds = [cast("Kind", kind) for kind, value in given if value is not None]
@@ -84,7 +86,9 @@ def make_scope(
         return Scope("all", tenant)
     if kind == "correlation":
         ids = _ids(correlation)
-        return Scope("correlation", dict(ids).get("tenant", "") if tenant is None else tenant, ids=ids)
+        # Beside tenants, a signed `tenant` says whose a task is; without them it is an id like any other.
+        says_whose = tenant is None and TENANT in dict(ids)
+        return Scope("correlation", None if says_whose else tenant or "", ids=ids)
     return Scope(kind, tenant or "", _text(task if kind == "task" else document, kind))
 
 
