@@ -402,7 +402,7 @@ async def test_no_secret_is_in_a_log_an_error_or_the_database(
 ) -> None:
     # given a service that repeats in its answer all that it was sent
     def echo(posted: others.Posted) -> Reply:
-        said = f"{posted.path} {posted.headers} ".encode() + SIGNED.encode()
+        said = f"{posted.path} S0CANARY {posted.headers['authorization']} {SIGNED} {posted.headers}".encode()
         return Reply(status, said, {"retry-after": "1"})
 
     service, errors = Service(answer=echo), []
