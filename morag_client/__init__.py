@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from morag_client.api.async_client import AsyncMoragClient as AsyncMoragClient
     from morag_client.api.client import MoragClient as MoragClient
+    from morag_client.api.handles import AsyncTaskHandle as AsyncTaskHandle, TaskHandle as TaskHandle
     from morag_client.config import Settings as Settings
     from morag_client.errors import (
         ApiError as ApiError,
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
         ServerFailed as ServerFailed,
         SignatureError as SignatureError,
         SignedUrlExpired as SignedUrlExpired,
+        TaskFailedError as TaskFailedError,
+        TaskTimeout as TaskTimeout,
         TimedOut as TimedOut,
         TooLarge as TooLarge,
         Unauthorized as Unauthorized,
@@ -133,6 +136,8 @@ else:
     _HOMES: Final = {
         "AsyncMoragClient": "morag_client.api.async_client",
         "MoragClient": "morag_client.api.client",
+        "AsyncTaskHandle": "morag_client.api.handles",
+        "TaskHandle": "morag_client.api.handles",
         "Settings": "morag_client.config",
         "Context": "morag_client.handlers.context",
         "Registry": "morag_client.handlers.registry",
@@ -166,7 +171,8 @@ else:
             """ApiError AuthenticationError BadRequest BodyTimeout BodyTooLarge ConfigurationError Conflict
             DeliveryRejected Forbidden Gone InboxError InboxUnavailable InvalidPayload MalformedBody MoragError
             MoragWarning NotFound NotSupported NotUnderstood RateLimited RecordNotFound ServerFailed SignatureError
-            SignedUrlExpired TimedOut TooLarge Unauthorized Unreachable UnsupportedBody ValidationRefused""".split(),
+            SignedUrlExpired TaskFailedError TaskTimeout TimedOut TooLarge Unauthorized Unreachable UnsupportedBody
+            ValidationRefused""".split(),
             _ERRORS,
         ),
         **dict.fromkeys(

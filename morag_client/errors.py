@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar, Literal
 
 
 class MoragError(Exception):
@@ -177,3 +177,36 @@ class NotUnderstood(ApiError):
 
 class NotSupported(ApiError):
     """The release of MoRAG that is there does not have it; nothing was sent."""
+
+
+class TaskFailedError(MoragError):
+    """A task did not complete: it failed, was cancelled or is lost.
+
+    `state` is that word, None where its events broke off; `error` and `error_code` are MoRAG's; `event` is the Event
+    that says so, or the last there was.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        task_id: str,
+        state: Literal["failed", "cancelled", "lost"] | None = None,
+        error: str | None = None,
+        error_code: str | None = None,
+        event: Any = None,
+    ) -> None:
+        super().__init__(message)
+        self.task_id = task_id
+        self.state = state
+        self.error = error
+        self.error_code = error_code
+        self.event = event
+
+
+class TaskTimeout(MoragError, TimeoutError):
+    """A task has not ended in the time that was given to it; MoRAG goes on with it."""
+
+    def __init__(self, message: str, *, task_id: str) -> None:
+        super().__init__(message)
+        self.task_id = task_id

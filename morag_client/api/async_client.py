@@ -9,6 +9,8 @@ from typing import Self
 from morag_client.api import endpoints
 from morag_client.api.async_driver import AsyncDriver
 from morag_client.api.calls import AsyncCall
+from morag_client.api.following import TaskInbox
+from morag_client.api.handles import AsyncTaskHandle, HasTask, task_id_of
 from morag_client.api.releases import Release
 from morag_client.api.server import server_of
 
@@ -43,6 +45,13 @@ class AsyncMoragClient:
     ingest_file = AsyncCall(endpoints.ingest_file)
     status = AsyncCall(endpoints.status)
     history = AsyncCall(endpoints.history)
+
+    def task(self, task: str | HasTask, *, inbox: TaskInbox | None = None) -> AsyncTaskHandle:
+        """A handle of a task, by its id or by what MoRAG answered when the document was submitted.
+
+        With `inbox=receiver` it goes by the webhooks that arrive there, else by asking MoRAG.
+        """
+        return AsyncTaskHandle(task_id_of(task), driver=self._driver, inbox=inbox)
 
     async def release(self) -> Release:
         """Which release of MoRAG is there; asked once, and with `api_version` never."""

@@ -9,6 +9,8 @@ from typing import Self
 from morag_client.api import endpoints
 from morag_client.api.calls import Call
 from morag_client.api.driver import Driver
+from morag_client.api.following import TaskInbox
+from morag_client.api.handles import HasTask, TaskHandle, task_id_of
 from morag_client.api.releases import Release
 from morag_client.api.server import server_of
 
@@ -50,6 +52,13 @@ class MoragClient:
     ingest_file = Call(endpoints.ingest_file)
     status = Call(endpoints.status)
     history = Call(endpoints.history)
+
+    def task(self, task: str | HasTask, *, inbox: TaskInbox | None = None) -> TaskHandle:
+        """A handle of a task, by its id or by what MoRAG answered when the document was submitted.
+
+        With `inbox=receiver` it goes by the webhooks that arrive there, else by asking MoRAG.
+        """
+        return TaskHandle(task_id_of(task), server=self._driver.server, inbox=inbox)
 
     def release(self) -> Release:
         """Which release of MoRAG is there; asked once, and with `api_version` never."""

@@ -166,6 +166,29 @@ class Queries:
 
         return await self._read(work)
 
+    async def task_after(
+        self, task_key: bytes, *, sequence: int, unnumbered_before: datetime, limit: int
+    ) -> list[tuple[int, int | None]]:
+        """The ids and numbers of a task's records after a number, in their order, at most so many.
+
+        Behind them those that have none although they were received before that time, by their ids.
+        """
+        events = self._tables.events
+        mine = select(events.c.id, events.c.sequence).where(events.c.task_key == task_key)
+        stored = bindparam("stored", STORED, String, literal_execute=True)  # as in `of_task`
+        numbered = mine.where(events.c.sequence > sequence).order_by(events.c.sequence, events.c.id)
+        unnumbered = mine.where(
+            events.c.state == stored, events.c.sequence.is_(None), events.c.received_at < unnumbered_before
+        ).order_by(events.c.id)
+
+        def work(connection: Connection) -> list[tuple[int, int | None]]:
+            found = list(connection.execute(numbered.limit(limit)))
+            if len(found) < limit:
+                found += connection.execute(unnumbered.limit(limit - len(found)))
+            return [(row.id, row.sequence) for row in found]
+
+        return await self._read(work)
+
     async def waiting_ids(self, *, after: int, up_to: int | None = None, limit: int) -> list[int]:
         """The ids of the records that wait for their handlers, after one and up to another, in their order."""
         events = self._tables.events

@@ -36,6 +36,12 @@ class Lifecycle:
         """Whether it is started, or about to be."""
         return self._runtime is not None or (self._starting is not None and not self._starting.done())
 
+    @property
+    def running(self) -> Runtime | None:
+        """What runs in the event loop that asks, None where nothing does."""
+        runtime = self._runtime
+        return runtime if runtime is not None and runtime.loop is asyncio.get_running_loop() else None
+
     async def enter(self) -> None:
         """A lifespan begins. Raises what the start raises."""
         self._lifespans += 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
@@ -36,6 +36,7 @@ from morag_client.receiver.correlation import CorrelationValue
 from morag_client.receiver.dashboard import sessions_of
 from morag_client.receiver.dead_letters import DeadLetters
 from morag_client.receiver.events import Events
+from morag_client.receiver.following import Following
 from morag_client.receiver.forwarding import ForwardingRegistry
 from morag_client.receiver.lifecycle import Lifecycle
 from morag_client.receiver.progress import DEFAULT_AGE, AuthorizeProgress, ProgressGate, make_token
@@ -179,9 +180,7 @@ class Receiver:
         self.quarantine = Quarantine(self._lifecycle)
         self._application = Application(
             self,
-            access=Access(
-                authorize=authorize, inspect=self.settings.inspect, sessions=sessions_of(self.settings)
-            ),
+            access=Access(authorize=authorize, inspect=self.settings.inspect, sessions=sessions_of(self.settings)),
             gate=self._gate,
             lifecycle=self._lifecycle,
         )
@@ -370,6 +369,14 @@ class Receiver:
         """
         scope = make_scope(task=task, document=document, correlation=correlation, all=all, tenant=tenant)
         return make_token(self.settings, scope, max_age=max_age)
+
+    def task_events(self, task_id: str, /, *, tenant: str = "") -> AsyncGenerator[Event, None]:
+        """The events of a task: those that are stored, in the order of their handlers, and then those that come.
+
+        It has no end of its own. It works in any event loop and does not start the receiver. What `client.task(…,
+        inbox=receiver)` waits for. Raises InboxUnavailable.
+        """
+        return Following(self._lifecycle, self._location, self.settings).events(task_id, tenant=tenant)
 
     @property
     def bearer_token(self) -> str | None:

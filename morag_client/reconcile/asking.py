@@ -8,8 +8,8 @@ from datetime import datetime
 from typing import Any, Final, Protocol, TypeVar
 
 from morag_client.api.models import TaskHistory, TaskStatus
+from morag_client.api.standing import Said, of_history, of_status
 from morag_client.errors import ApiError, NotFound, NotSupported, TimedOut
-from morag_client.reconcile.words import Said, of_history, of_status
 
 Answer = TypeVar("Answer")
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Final
 
+from morag_client.api.standing import Said
 from morag_client.progress.state import TaskState
 from morag_client.progress.telling import take
-from morag_client.reconcile.words import Said
 from morag_client.wire.answer import Answered, made_body, read_answered
 from morag_client.wire.decoding import decode_object
 
