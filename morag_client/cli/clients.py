@@ -1,0 +1,86 @@
+"""The MoRAG that a command line means, and what it answers, in the words of the command line."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+from collections.abc import Coroutine, Iterator, Mapping
+from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
+
+import typer
+
+from morag_client.cli.inboxes import printable
+from morag_client.errors import ApiError
+
+if TYPE_CHECKING:
+    from morag_client.api.async_client import AsyncMoragClient
+
+Result = TypeVar("Result")
+
+ApiUrl = Annotated[
+    str | None, typer.Option(help="Where MoRAG is. Default: MORAG_API_URL, else http://localhost:8000.", metavar="URL")
+]
+ApiVersion = Annotated[
+    str, typer.Option(help="The release that is there: guide, r1, r2, r3; auto finds out.", metavar="RELEASE")
+]
+Concurrency = Annotated[int, typer.Option(help="How many requests at once.", min=1, max=64)]
+
+INTERRUPTED: Final = 130
+"""The exit code after Ctrl-C, as shells have it."""
+
+_WORDS: Final = (
+    ("give api_key= or set MORAG_API_KEY", "set MORAG_API_KEY"),
+    ("give another api_key= or set MORAG_API_KEY", "set another MORAG_API_KEY"),
+    ("set api_version= to its release", "say its release with --api-version"),
+    ("api_version=", "--api-version"),
+    ("base_url=", "--api-url"),
+    ("use client.stages, which this release has in its place", "look with: morag-client tasks"),
+)
+
+
+def client_of(api_url: str | None, api_version: str) -> AsyncMoragClient:
+    """A client of the MoRAG that is meant; its key is MORAG_API_KEY. Raises ConfigurationError."""
+    from morag_client.api.async_client import AsyncMoragClient  # noqa: PLC0415  # the CLI's help needs none of it
+
+    # It tells of each further attempt; what became of the last one is said here.
+    logging.getLogger("stamina").setLevel(logging.ERROR)
+    return AsyncMoragClient(base_url=api_url, api_version=api_version)
+
+
+def tell(fields: Mapping[str, Any]) -> None:
+    """Prints an object in a line, for machines, without the tokens of signed URLs: MoRAG repeats them."""
+    from morag_client.wire.redaction import redacted_text  # noqa: PLC0415
+
+    typer.echo(redacted_text(json.dumps(fields)))
+
+
+def said(error: BaseException) -> str:
+    """An error in one line, naming options where Python's callers have keywords."""
+    text = printable(str(error) or type(error).__name__)
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror[0].lower() + error.strerror[1:]
+    for python, shell in _WORDS:
+        text = text.replace(python, shell)
+    return text
+
+
+@contextlib.contextmanager
+def errors_in_words() -> Iterator[None]:
+    """Says in one line what MoRAG refused, and raises typer.Exit (1)."""
+    try:
+        yield
+    except ApiError as error:
+        typer.echo(f"error: {said(error)}", err=True)
+        raise typer.Exit(1) from None
+
+
+def ask(question: Coroutine[Any, Any, Result]) -> Result:
+    """The answer to a question that can be broken off. Raises typer.Exit for ApiError (1) and for Ctrl-C (130)."""
+    try:
+        with errors_in_words():
+            return asyncio.run(question)
+    except KeyboardInterrupt:
+        typer.echo("interrupted", err=True)
+        raise typer.Exit(INTERRUPTED) from None
