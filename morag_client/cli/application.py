@@ -8,6 +8,7 @@ from typing import Annotated, Final
 import typer
 
 from morag_client.cli import (
+    asking,
     auditing,
     dead_letters,
     demonstrating,
@@ -78,6 +79,7 @@ for group in (
     emitting,
     inspecting,
     tasks,
+    asking,
     stats,
     replaying,
     reconciling,
