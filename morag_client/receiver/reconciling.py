@@ -87,7 +87,7 @@ def client_of(settings: Settings) -> tuple[Asked, Callable[[], Any]]:
     """The client that settings mean, and how it is closed. Raises ConfigurationError where they mean none."""
     if settings.api_url is None:
         raise ConfigurationError("there is no MoRAG to ask; set MORAG_API_URL (api_url=), or give a client=")
-    from morag_client.api import AsyncMoragClient  # noqa: PLC0415  # 100 ms that nobody needs who asks nothing
+    from morag_client.api.async_client import AsyncMoragClient  # noqa: PLC0415  # 100 ms that nobody needs who asks nothing
 
     key = None if settings.api_key is None else settings.api_key.get_secret_value()
     client = AsyncMoragClient(base_url=settings.api_url, api_key=key)
