@@ -82,7 +82,7 @@ function options(plotWidth, series, width) {
     padding: [8, 8, 0, 0],
     legend: { show: false },
     cursor: { drag: { x: false, y: false }, points: { show: false }, y: false },
-    scales: { x: { time: true }, y: { range: (_, __, most) => [0, Math.max(4, most * 1.1)] } },
+    scales: { x: { time: true, range: (_, first, last) => [first, last + width] }, y: { range: (_, __, most) => [0, Math.max(4, most * 1.1)] } },
     axes: [
       { ...axis, grid: { show: false }, values: clock, space: 60, size: 26 },
       { ...axis, size: 40, splits: (_, __, ___, most) => wholeSplits(most), values: (_, all) => all.map(short) },

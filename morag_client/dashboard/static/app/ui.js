@@ -15,7 +15,7 @@ const ICONS = {
   lost: "?", orphaned: "?", late: "⏱", stalled: "‖",
 };
 const TONES = {
-  completed: "ok", succeeded: "ok", handled: "ok",
+  completed: "ok", succeeded: "ok", handled: "quiet",
   failed: "bad", died: "bad",
   running: "run", started: "run", pending: "run", stored: "wait", retrying: "warn", stuck: "warn", stalled: "warn",
   late: "warn", lost: "warn", orphaned: "warn", cancelled: "wait", discarded: "wait", skipped: "wait",

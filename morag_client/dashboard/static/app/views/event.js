@@ -42,7 +42,7 @@ export function Runs({ event, done }) {
   if (event.runs.length === 0) {
     return html`<p class="muted">${event.state === "stored" ? "No handler has looked at it yet." : "No handler asks for it."}</p>`;
   }
-  return html`<div class="runs">${event.runs.map((run) => html`<div class="run" key=${run.handler}>
+  return html`<div class="runs">${event.runs.map((run) => html`<div class="outcome" key=${run.handler}>
     <div class="head"><span class="id">${visible(run.handler)}</span><${Badge} state=${run.state} />
       <span class="muted">${plural(run.attempts, "attempt")}${run.started_at && run.finished_at ? `, ${duration((Date.parse(run.finished_at) - Date.parse(run.started_at)) / 1000)}` : ""}</span>
       ${run.next_attempt_at && html`<span class="muted">next <${Moment} at=${run.next_attempt_at} /> ${until(run.next_attempt_at)}</span>`}

@@ -164,7 +164,7 @@ function Handlers({ backlog }) {
       <thead><tr><th scope="col">Handler</th><th scope="col" class="number">Retrying</th><th scope="col" class="number">Gave up</th>
         <th scope="col" class="number">Orphaned</th></tr></thead>
       <tbody>${names.map((name) => html`<tr key=${name}>
-        <th scope="row" class="clip"><${Link} to="/dead-letters" params=${{ handler: name }}>${visible(name)}<//></th>
+        <th scope="row"><${Link} to="/dead-letters" params=${{ handler: name }} class="clip">${visible(name)}<//></th>
         ${["retrying", "failed", "orphaned"].map((kind) => html`<td class="number">${number(backlog.handlers[name][kind] ?? 0)}</td>`)}
       </tr>`)}</tbody></table>`}
   </section>`;
@@ -175,10 +175,10 @@ function Ended({ data }) {
     <div class="head"><h2 id="ended">Ended lately</h2><${Link} to="/tasks" params=${{ state: "ended" }}>all<//></div>
     <${Table} caption="Tasks that ended lately" rows=${data.ended} id=${(task) => task.key} empty="No task has ended yet." columns=${[
       { label: "Task", cell: (task) => html`<${TaskLink} task=${task} />` },
-      { label: "Document", cell: (task) => html`<span class="clip">${visible(task.document_id ?? "–")}</span>` },
+      { label: "Document", class: "minor", cell: (task) => html`<span class="clip">${visible(task.document_id ?? "–")}</span>` },
       { label: "Steps", class: "wide", cell: (task) => html`<${StepBar} task=${task} pipeline=${data.pipeline} />` },
       { label: "State", cell: (task) => html`<${Badge} state=${task.state} />` },
-      { label: "Took", class: "number", cell: (task) => duration(task.seconds) },
+      { label: "Took", class: "number minor", cell: (task) => duration(task.seconds) },
       { label: "Ended", class: "number", cell: (task) => html`<${Moment} at=${task.finished_at ?? task.updated_at} />` },
     ]} />
   </section>`;
