@@ -15,6 +15,7 @@ import deliveries
 import others
 import pytest
 import receiving
+import servers
 from others import Reply, Service
 
 from morag_client import (
@@ -92,6 +93,38 @@ async def test_what_fails_is_posted_again_under_the_same_id(tmp_path: Path) -> N
     ids = {posted.headers["x-morag-delivery-id"] for posted in service.posted}
     assert len(service.posted) == 3
     assert len(ids) == 1
+
+
+@pytest.mark.parametrize("form", ["morag", "slack"])
+async def test_an_attempt_repeats_the_bytes_of_the_one_before(tmp_path: Path, form: str) -> None:
+    # given an event that does not say when it happened, so that the time of its receipt is told
+    body = b'{"task_id": "t", "status": "SUCCESS", "completed_at": "2024-01-01T12:05:30", "result": null}'
+    service = Service(Reply(503), Reply(200))
+
+    await passed_on(tmp_path, service, body, format=form)
+
+    assert len(service.posted) == 2
+    assert len({posted.body for posted in service.posted}) == 1
+
+
+async def test_another_receiver_takes_it_and_knows_what_comes_twice(tmp_path: Path) -> None:
+    handled: list[tuple[str, str | None]] = []
+    registry = Registry()
+    registry.on("*", name="there")(lambda event: handled.append((event.name, event.task_id)))
+    (tmp_path / "there").mkdir()
+    there = receiving.receiver_of(tmp_path / "there", registry, secrets=SECRET)
+    bodies = [deliveries.task_body(), deliveries.step_body(status="failed"), deliveries.unknown_body()]
+    with servers.serving(there) as url:
+        here = receiving.receiver_of(tmp_path)
+        here.forward("*", to=f"{url}/webhook", secret=SECRET, allow_private="127.0.0.1")
+        async with here.lifespan():
+            records = await receiving.send(here, *bodies)
+            await here.idle()
+            # when all of it is passed on once more
+            await here.replay(*records)
+            await here.idle()
+
+    assert sorted(handled, key=str) == [("chunking.failed", "task-1"), ("task.started", "task-1"), ("unknown", None)]
 
 
 async def test_another_handler_and_another_record_have_other_ids(tmp_path: Path) -> None:

@@ -64,6 +64,26 @@ async def test_the_address_is_the_one_that_was_looked_up_and_the_name_the_one_th
     assert posted.headers["content-length"] == str(len(BODY))
 
 
+async def test_an_address_of_ipv6_is_a_host_too() -> None:
+    heard: list[bytes] = []
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heard.append(await reader.readuntil(b"\r\n\r\n"))
+        writer.write(b"HTTP/1.1 204 No Content\r\n\r\n")
+        writer.close()
+
+    try:
+        server = await asyncio.start_server(talk, "::1", 0)
+    except OSError:
+        pytest.skip("this machine has no IPv6")
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        answer = await Poster().post(own(port, host="[::1]"), BODY, [])
+
+    assert answer.status == 204
+    assert f"Host: [::1]:{port}\r\n".encode() in heard[0]
+
+
 @pytest.mark.parametrize(
     "addresses",
     [["127.0.0.1"], ["::1"], ["10.0.0.1"], ["169.254.169.254"], ["::ffff:127.0.0.1"], ["93.184.216.34", "127.0.0.1"]],
