@@ -33,7 +33,6 @@ logger = logging.getLogger("morag_client.progress")
 
 _MARGIN: Final = timedelta(seconds=10)
 """Clocks differ, and what was under way when a connection broke is a little older."""
-_ROLL_CALL: Final = 10.0
 _MOST_WAITING: Final = 100
 
 
@@ -178,7 +177,7 @@ class Live:
                 )
                 return
             before = beats
-            await asyncio.sleep(max(_ROLL_CALL, self._settings.lease / 2))
+            await asyncio.sleep(self._settings.lease / 2)  # in which each of them beats once at least
 
 
 def _update(key: bytes, granted: Granted, work: Work) -> Update:
