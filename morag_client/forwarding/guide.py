@@ -8,6 +8,8 @@ from typing import Any, Final
 from morag_client.events.names import guide_event_type
 from morag_client.events.payloads import as_text
 from morag_client.events.types import Event, StepEvent, TaskEvent
+from morag_client.wire.answer import MADE
+from morag_client.wire.fields import as_object
 
 _ENVELOPES: Final = frozenset({"envelope", "enveloped_step"})
 _FRAME: Final = frozenset({"timestamp", "completed_at", "success"})
@@ -32,6 +34,13 @@ def guide_object(event: Event, received_at: datetime) -> dict[str, Any]:
 
 def _data(event: Event) -> dict[str, Any]:
     inside = event.raw.get("data") if event.dialect in _ENVELOPES else event.raw
+    if event.source == "reconcile":  # what it was made of is nobody else's business
+        inside = {
+            "progress": None if event.progress is None else event.progress / 100,
+            "message": event.message,
+            "error": event.error,
+            "result": as_object(event.raw.get(MADE)).get("result"),
+        }
     data = {key: value for key, value in dict(inside or {}).items() if value is not None}
     if event.dialect not in _ENVELOPES:
         data = {key: value for key, value in data.items() if key not in _FRAME}

@@ -13,6 +13,8 @@ from morag_client.inbox.database import Database
 
 _SLACK: Final = 1.0
 """Seconds by which a clock may be set back without anybody having to wait longer for it."""
+_PATIENCE: Final = 3.0
+"""Seconds: a shutdown may wait for it."""
 
 
 class Held(NamedTuple):
@@ -76,4 +78,4 @@ class Lease:
         def work(connection: Connection) -> bool:
             return connection.execute(mine).rowcount > 0
 
-        return await self._database.write(work)
+        return await self._database.write(work, patience=_PATIENCE)

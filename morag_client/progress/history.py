@@ -14,6 +14,7 @@ from morag_client.inbox.rows import STORED
 from morag_client.progress.scopes import Scope
 from morag_client.progress.state import TaskState, from_values
 from morag_client.progress.updates import Update, last_state
+from morag_client.wire.answer import MADE, read_answered
 from morag_client.wire.decoding import decode_object
 from morag_client.wire.parsing import read_payload
 from morag_client.wire.signed_url import Claims
@@ -110,7 +111,9 @@ class History:
 def result_in(body: bytes) -> Any:
     """The result that a body tells of; None where there is none."""
     try:
-        return read_payload(decode_object(body)).fields.get("result")
+        payload = decode_object(body)
+        reading = read_answered(payload) if MADE in payload else read_payload(payload)
+        return reading.fields.get("result")
     except DeliveryRejected:
         return None
 

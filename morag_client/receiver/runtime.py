@@ -70,14 +70,15 @@ class Runtime:
         try:
             self._dispatcher.refresh()
             await self.inbox.open()
+            self.reconciling.start()
             if self._dispatcher.handler_names:
                 engine = self._make_engine()
                 await engine.start()
                 self.engine = engine
                 self._watchdog.start()
             self.live.start(has_engine=self.engine is not None)
-            self.reconciling.start()
         except BaseException as error:
+            await self.reconciling.stop()
             await self.inbox.close()
             if isinstance(error, DriverError):
                 raise unavailable(error) from error

@@ -9,7 +9,7 @@ from typing import Any, Final, Protocol, TypeVar
 
 from morag_client.api.models import TaskHistory, TaskStatus
 from morag_client.api.standing import Said, of_history, of_status
-from morag_client.errors import ApiError, NotFound, NotSupported, TimedOut
+from morag_client.errors import ApiError, NotFound, NotSupported, NotUnderstood, TimedOut, Unreachable
 
 Answer = TypeVar("Answer")
 
@@ -56,7 +56,7 @@ async def standing_of_task(client: Asked, task_id: str) -> Said:
     else:
         said = of_status(status)
         if said is None:
-            raise ApiError(f"MoRAG says {status.status!r} of task {task_id!r}, a word of no release that is known")
+            raise NotUnderstood(f"MoRAG says {status.status!r} of task {task_id!r}, a word of no release that is known")
     if said is not None and said.standing != "unknown":
         return said
     # Results are forgotten long before the history is.
@@ -78,4 +78,4 @@ async def answered(question: Awaitable[Answer]) -> Answer:
 
 def ends_round(error: ApiError) -> bool:
     """Whether it is no use to ask on, now."""
-    return isinstance(error, NotSupported) or error.status_code is None or error.status_code in _OURS
+    return isinstance(error, NotSupported | Unreachable) or error.status_code in _OURS

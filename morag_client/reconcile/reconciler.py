@@ -32,7 +32,7 @@ from morag_client.wire.decoding import decode_object
 
 LEASE: Final = "reconcile"
 _AT_ONCE: Final = 4
-_FAILURES: Final = 5
+_FAILURES: Final = 10
 """Questions in succession that MoRAG fails to answer, after which it is left alone."""
 _SHOWN: Final = 20
 _POLL: Final = 0.25
@@ -79,6 +79,7 @@ class Reconciler:
         self._lease = Lease(inbox.database, LEASE, owner=uuid.uuid4().hex, seconds=lease)
         self._on_progress = on_progress
         self._at_work = asyncio.Lock()
+        self._patience = Patience()
 
     async def run(self, wanted: Wanted) -> Report:
         """Asks now. Raises AlreadyReconciling where another process is at it for longer than a lease."""
@@ -88,21 +89,23 @@ class Reconciler:
                 if asyncio.get_running_loop().time() > deadline:
                     raise AlreadyReconciling("another process is reconciling this inbox; try again when it is through")
                 await asyncio.sleep(_POLL)
-            return await self._held(held, wanted, patience=None)
+            return await self._held(held, wanted, all_at_once=True)
 
-    async def run_if_due(self, wanted: Wanted, *, every: float, patience: Patience) -> Report | None:
-        """Asks, unless another process is at it or was within `every` seconds; None then."""
+    async def run_if_due(self, wanted: Wanted, *, every: float) -> Report | None:
+        """Asks, unless another process is at it or was within `every` seconds; None then.
+
+        Tasks that have been silent for long are not asked about each time.
+        """
         async with self._at_work:
             held = await self._lease.take(every=every)
-            return None if held is None else await self._held(held, wanted, patience=patience)
+            return None if held is None else await self._held(held, wanted, all_at_once=False)
 
-    async def _held(self, held: Held, wanted: Wanted, *, patience: Patience | None) -> Report:
+    async def _held(self, held: Held, wanted: Wanted, *, all_at_once: bool) -> Report:
         is_done = False
         try:
             async with self._renewed():
-                report = await _Round(self._inbox, self._client, wanted, held=held, patience=patience).run(
-                    now=self._clock(), on_progress=self._on_progress
-                )
+                this = _Round(self._inbox, self._client, wanted, held=held, patience=self._patience)
+                report = await this.run(now=self._clock(), on_progress=self._on_progress, all_at_once=all_at_once)
             is_done = not wanted.dry_run
             return report
         finally:
@@ -132,7 +135,7 @@ class Reconciler:
 class _Round:
     """One round, from what is known to what was made."""
 
-    def __init__(self, inbox: Inbox, client: Asked, wanted: Wanted, *, held: Held, patience: Patience | None) -> None:
+    def __init__(self, inbox: Inbox, client: Asked, wanted: Wanted, *, held: Held, patience: Patience) -> None:
         self._inbox = inbox
         self._client = client
         self._wanted = wanted
@@ -140,22 +143,21 @@ class _Round:
         self._patience = patience
         self._report = Report()
         self._failures = 0
+        self._asked: set[str] = set()
         self._is_over = False
 
-    async def run(self, *, now: datetime, on_progress: Callable[[int, int], None]) -> Report:
+    async def run(self, *, now: datetime, on_progress: Callable[[int, int], None], all_at_once: bool) -> Report:
         report, wanted = self._report, self._wanted
         silence = Silence(now - wanted.silent_for, None if wanted.within is None else now - wanted.within)
         found = await candidates(self._inbox, silence, now=now)
         report.silent_without_id = found.without_id
-        tasks = {task.task_id: task for task in found.tasks.values() if task.task_id is not None}
-        keys = {task.task_id: key for key, task in found.tasks.items()}
-        if self._patience is not None:
-            due = self._patience.due(found.tasks, now=now)
-            tasks = {task_id: task for task_id, task in tasks.items() if keys[task_id] in due}
+        due = self._patience.due(found.tasks, now=now)
+        in_turn = [key for key in self._patience.in_turn(found.tasks) if all_at_once or key in due]
+        tasks = {task.task_id: task for key in in_turn if (task := found.tasks[key]).task_id is not None}
         strangers = await self._find(tasks, now=now)
         await self._ask_all([*tasks.values(), *strangers], strangers, now=now, on_progress=on_progress)
-        if self._patience is not None:
-            self._patience.asked(found.tasks, now=now)
+        asked = [key for key, task in found.tasks.items() if task.task_id in self._asked]
+        self._patience.asked(asked, silent=found.tasks, now=now)
         if not wanted.dry_run and report.made:
             await self._note()
         return report
@@ -211,7 +213,11 @@ class _Round:
             said = await standing_of_task(self._client, task.task_id)
         except ApiError as error:
             self._failed(error, f"task {task.task_id}")
+            if not ends_round(error):
+                # One that MoRAG stumbles over must not keep the others from being asked about, round after round.
+                self._asked.add(task.task_id)
             return
+        self._asked.add(task.task_id)
         self._failures = 0
         report = self._report
         report.asked += 1

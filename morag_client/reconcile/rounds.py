@@ -9,7 +9,6 @@ from typing import Final
 
 from morag_client.errors import InboxError
 from morag_client.inbox.database import DriverError
-from morag_client.reconcile.patience import Patience
 from morag_client.reconcile.reconciler import Reconciler, Wanted
 from morag_client.reconcile.report import Report
 
@@ -32,8 +31,8 @@ class Rounds:
         self._wanted = wanted
         self._interval = interval
         self._random = random
-        self._patience = Patience()
         self._failures = 0
+        self._has_stumbled = False
         self._working: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -53,9 +52,7 @@ class Rounds:
         while True:
             await asyncio.sleep(pause * (0.5 + self._random()))
             try:
-                report = await self._reconciler.run_if_due(
-                    self._wanted, every=self._interval / 2, patience=self._patience
-                )
+                report = await self._reconciler.run_if_due(self._wanted, every=self._interval / 2)
             except (DriverError, InboxError, OSError) as error:
                 pause = self._after_trouble(f"the inbox does not answer: {error}")
             except Exception:  # rounds that ended silently would be worse than any of them
@@ -71,11 +68,14 @@ class Rounds:
         if report.made:
             made = ", ".join(f"{number} {name}" for name, number in report.made.items())
             logger.info("asked MoRAG about %d tasks, and made %s", report.asked, made)
-        if report.errors:
+        if report.errors and (report.left or not report.asked):
             return max(self._after_trouble(f"MoRAG could not be asked: {report.errors[0]}"), report.wait or 0.0)
         if self._failures:
             logger.info("MoRAG can be asked again")
         self._failures = 0
+        if report.errors and not self._has_stumbled:
+            logger.warning("MoRAG could not say how every task stands: %s", report.errors[0])
+        self._has_stumbled = bool(report.errors)
         return self._interval
 
     def _after_trouble(self, what: str | None) -> float:

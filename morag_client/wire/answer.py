@@ -21,6 +21,8 @@ from morag_client.wire.parsing import Reading
 NAMES: Final = ("task.started", "task.progress", "task.completed", "task.failed", "task.cancelled", "task.lost")
 DIALECT: Final = "answer"
 SOURCE: Final = "reconcile"
+MADE: Final = "reconciled"
+"""The one key of such a body."""
 
 
 class Answered(NamedTuple):
@@ -45,7 +47,7 @@ class Answered(NamedTuple):
 def made_body(answered: Answered) -> bytes:
     """The body that is stored for it, a JSON object."""
     said = {key: value for key, value in answered._asdict().items() if value is not None}
-    return to_json({"reconciled": said}, inf_nan_mode="null", fallback=str)
+    return to_json({MADE: said}, inf_nan_mode="null", fallback=str)
 
 
 def made_identity(answered: Answered, *, tenant: str) -> bytes:
@@ -61,7 +63,7 @@ def made_identity(answered: Answered, *, tenant: str) -> bytes:
 
 def read_answered(payload: Json) -> Reading:
     """What a stored answer says, as an event's fields. Raises InvalidPayload for what was not made by `made_body`."""
-    said = as_object(payload.get("reconciled"))
+    said = as_object(payload.get(MADE))
     name, task_id = said.get("name"), as_text(said.get("task_id"))
     if name not in NAMES or task_id is None:
         raise InvalidPayload("it is no answer of MoRAG's that was stored here")
