@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import asdict, is_dataclass
 from typing import Any, Final
 
 from starlette.requests import Request
@@ -35,7 +34,7 @@ def action_routes(desk: Desk, guard: Guard) -> list[Route]:
     }
     if desk.reconcile is not None:
         reconcile = desk.reconcile
-        done["reconcile"] = lambda wanted, note: reconcile(task_id=_text(wanted, "task_id"), **note)
+        done["reconcile"] = lambda _, note: reconcile(**note)
     return [
         Route(f"/dashboard/api/actions/{name}", guard.acting(_endpoint(do, guard)), methods=["POST"])
         for name, do in done.items()
@@ -49,8 +48,7 @@ def _endpoint(do: Do, guard: Guard) -> Callable[[Request], Awaitable[Response]]:
         why = _text(wanted, "why")
         note = {"who": guard.who(request), "why": why and why[:_WHY_LENGTH]}
         outcome = await do(wanted, note)
-        shown = asdict(outcome) if is_dataclass(outcome) and not isinstance(outcome, type) else outcome
-        return JSONResponse({"done": views.described(shown)})
+        return JSONResponse({"done": views.described(outcome)})
 
     return act
 

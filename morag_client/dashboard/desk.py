@@ -19,10 +19,10 @@ Act = Callable[..., Awaitable[Any]]
 class Desk:
     """The receiver, as far as it concerns the dashboard.
 
-    `right` says what a request may do, by the application, the machine it comes from, or a session. The actions raise RecordNotFound,
-    ConfigurationError and InboxUnavailable; `reconcile` is None where the receiver has no MoRAG to ask.
+    `right` says what a request may do, by the application, the machine it comes from, or a session. The actions raise
+    RecordNotFound, ConfigurationError and InboxUnavailable; `reconcile` is None where there is no MoRAG to ask.
     `duplicates` is how many deliveries this process has recognised as known since its start, `progress_token` what a
-    browser may follow the progress of all tasks with (None: nothing, or nothing is needed).
+    browser may follow the progress of all tasks with, where `has_progress` (None: nothing is needed).
     """
 
     inbox: Callable[[], Awaitable[Inbox]]
@@ -36,6 +36,7 @@ class Desk:
     reconcile: Act | None
     duplicates: Callable[[], int]
     progress_token: Callable[[], str | None]
+    has_progress: bool
     has_handlers: bool
     webhook: str
     """Where MoRAG reaches the receiver, as far as that is known; else the path alone."""

@@ -13,7 +13,7 @@ from starlette.responses import JSONResponse, Response
 from morag_client.dashboard.desk import Desk, Right
 from morag_client.dashboard.headers import protect
 from morag_client.dashboard.sessions import Session, Sessions, comes_from_us
-from morag_client.errors import ConfigurationError, InboxUnavailable, RecordNotFound
+from morag_client.errors import AlreadyReconciling, ConfigurationError, InboxUnavailable, RecordNotFound
 from morag_client.inbox.inbox import Inbox
 
 logger = logging.getLogger("morag_client.dashboard")
@@ -115,6 +115,8 @@ async def _answer(endpoint: Endpoint, request: Request) -> Response:
         return JSONResponse({"detail": str(error)}, 404)
     except (ConfigurationError, ValueError) as error:
         return JSONResponse({"detail": str(error)}, 422)
+    except AlreadyReconciling as error:
+        return JSONResponse({"detail": str(error)}, 409)
     except InboxUnavailable as error:
         logger.error("the dashboard cannot ask the inbox: %s", error)
         # What stands behind the colon are the database's own words.

@@ -57,6 +57,7 @@ class Visits:
                 "has_handlers": self._desk.has_handlers,
                 "webhook": self._desk.webhook,
                 "api_url": self._desk.api_url,
+                "has_progress": self._desk.has_progress,
                 "progress_token": self._desk.progress_token(),
             }
         )

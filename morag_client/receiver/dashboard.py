@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from morag_client.config import Settings
-from morag_client.dashboard.desk import Act, Desk
+from morag_client.dashboard.desk import Desk
 from morag_client.dashboard.sessions import Sessions
 from morag_client.inbox.inbox import Inbox
 from morag_client.receiver.access import Access
@@ -41,22 +41,18 @@ def desk_of(receiver: Receiver, *, access: Access, lifecycle: Lifecycle) -> Desk
         discard_dead_letters=receiver.dead_letters.discard,
         retry_quarantine=receiver.quarantine.retry,
         discard_quarantine=receiver.quarantine.discard,
-        reconcile=_reconcile(receiver),
+        reconcile=receiver.reconcile if receiver.can_reconcile else None,
         duplicates=lambda: receiver.duplicates,
         progress_token=lambda: _progress_token(receiver),
+        has_progress=settings.signing_key is not None or settings.inspect,
         has_handlers=bool(receiver.handler_names),
         webhook=f"{settings.public_url or ''}/webhook",
-        api_url=getattr(settings, "api_url", None),
+        api_url=settings.api_url,
     )
 
 
-def _reconcile(receiver: Any) -> Act | None:
-    return getattr(receiver, "reconcile", None)
-
-
-def _progress_token(receiver: Any) -> str | None:
+def _progress_token(receiver: Receiver) -> str | None:
     """What opens the progress of all tasks for as long as a page is likely to be open without asking again."""
-    if receiver.settings.signing_key is None or not hasattr(receiver, "progress_token"):
+    if receiver.settings.signing_key is None:
         return None
-    token: str = receiver.progress_token(all=True)
-    return token
+    return receiver.progress_token(all=True)

@@ -385,6 +385,11 @@ class Receiver:
         return None if tokens is None else tokens[0].get_secret_value()
 
     @property
+    def can_reconcile(self) -> bool:
+        """Whether there is a MoRAG to ask."""
+        return self._client is not None or self.settings.api_url is not None
+
+    @property
     def handler_names(self) -> list[str]:
         """The names of the handlers that events go to."""
         return self._dispatcher.handler_names

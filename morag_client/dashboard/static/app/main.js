@@ -27,7 +27,7 @@ function App() {
       const session = await get("session");
       keepToken(session.csrf);
       setVisit({ session, error: null });
-      follow(session.progress_token);
+      if (session.has_progress) follow(session.progress_token);
     } catch (error) {
       setVisit({ session: null, error });
     }

@@ -1,7 +1,7 @@
 // How everything is doing, at a glance.
 import { html } from "../lib.js";
 import { get } from "../api.js";
-import { ago, duration, number, stepName, visible } from "../format.js";
+import { ago, duration, number, plural, stepName, visible } from "../format.js";
 import { Link, go } from "../router.js";
 import { useConnected, useLive } from "../live.js";
 import { Badge, Choice, Moment, Nothing, Table, Title, Trouble, useMayAct, useSession } from "../ui.js";
@@ -55,7 +55,7 @@ function Reconcile({ done }) {
   const question = {
     title: "Reconcile now?", button: "Reconcile", action: "reconcile", body: {}, done,
     text: "MoRAG is asked what became of the tasks that have gone silent, and what never arrived is filled in.",
-    told: () => "MoRAG was asked.",
+    told: (report) => `MoRAG was asked about ${plural(report.asked, "task")}; ${plural(Object.values(report.made).reduce((sum, count) => sum + count, 0), "event")} filled in.${report.errors?.length ? ` ${report.errors[0]}` : ""}`,
   };
   return html`<button type="button" onClick=${() => ask(question)}>Reconcile now</button>`;
 }

@@ -3,7 +3,7 @@ import { html, useState } from "../lib.js";
 import { get } from "../api.js";
 import { duration, plural, stepName, visible } from "../format.js";
 import { useLive } from "../live.js";
-import { Badge, Copy, Moment, Nothing, Title, Trouble, useMayAct, useSession } from "../ui.js";
+import { Badge, Copy, Moment, Nothing, Title, Trouble, useMayAct } from "../ui.js";
 import { StepBar } from "../bar.js";
 import { useConfirm } from "../confirm.js";
 import { Payload, Runs, replayOf } from "./event.js";
@@ -15,7 +15,7 @@ export function Task({ id }) {
   const name = task.task_id ?? task.correlation.ref ?? "Task without an id";
   return html`
     <div class="head top"><${Title} name=${visible(name)}><span class="kicker">Task</span><span class="id whole">${visible(name)}</span><//>
-      <${Badge} state=${task.state} /><${TaskActions} task=${task} events=${events} done=${reload} /></div>
+      <${Badge} state=${task.state} /><${TaskActions} events=${events} done=${reload} /></div>
     <${Trouble} error=${error} />
     <section class="card">
       <div class="way big"><${StepBar} task=${task} pipeline=${task.state === "running" ? guess(task) : []} />
@@ -33,19 +33,13 @@ export function Task({ id }) {
 
 const guess = (task) => task.steps.map((step) => step.name);
 
-function TaskActions({ task, events, done }) {
+function TaskActions({ events, done }) {
   const mayAct = useMayAct();
-  const session = useSession();
   const ask = useConfirm();
   if (!mayAct) return null;
   const replay = replayOf(events, { title: "Replay this task?", done });
-  const reconcile = {
-    title: "Ask MoRAG about this task?", button: "Reconcile", action: "reconcile", body: { task_id: task.task_id }, done,
-    text: "What MoRAG knows of it and never arrived is filled in.", told: () => "MoRAG was asked.",
-  };
   return html`<div class="buttons">
     ${events.length > 0 && html`<button type="button" onClick=${() => ask(replay)}>Replay</button>`}
-    ${session.can_reconcile && task.task_id && html`<button type="button" onClick=${() => ask(reconcile)}>Reconcile</button>`}
   </div>`;
 }
 
