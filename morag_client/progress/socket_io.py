@@ -34,6 +34,10 @@ _AT_ONCE: Final = 64
 _STRANGER: Final = 10.0
 """Seconds that a connection may be open without having said who it is."""
 _LARGEST: Final = 64 * 1024
+_MOST_PENDING: Final = 1_000_000
+"""So many messages to one client each may wait for their turn."""
+_TOO_LITTLE: Final = "a client that reads too little of the progress is dropped"
+_TOO_SLOW: Final = "there is more progress to tell than this process can; a client is dropped, and will ask again"
 
 
 class Gate(Protocol):
@@ -74,7 +78,8 @@ class Sockets:
         self._members: dict[str, _Member] = {}
         self._wires: dict[str, _Wire] = {}
         self._strangers: dict[str, float] = {}
-        self._outgoing: deque[tuple[_Member, EnginePacket]] = deque()
+        self._outgoing: deque[tuple[EnginePacket, list[_Member]]] = deque()
+        self._pending = 0
         self._has_outgoing = asyncio.Event()
         self._packet: tuple[Update | None, EnginePacket | None] = (None, None)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -188,30 +193,37 @@ class Sockets:
             encoded = self._server.packet_class(data=[EVENT, update.message]).encode()
             packet = EnginePacket(MESSAGE, encoded)
             self._packet = update, packet
-        member.waiting += 1
-        self._outgoing.append((member, packet))
+        if self._outgoing and self._outgoing[-1][0] is packet:
+            self._outgoing[-1][1].append(member)
+        else:
+            self._outgoing.append((packet, [member]))
+        self._pending += 1
         self._has_outgoing.set()
 
     async def _send_all(self) -> None:
-        engine = self._server.eio
         while True:
             self._has_outgoing.clear()
             await self._has_outgoing.wait()
-            sent = 0
             while self._outgoing:
-                member, packet = self._outgoing.popleft()
-                member.waiting -= 1
-                socket = engine.sockets.get(member.eio_sid)
-                if socket is None or socket.closed or member.is_gone:
-                    continue
-                if socket.queue.qsize() + member.waiting >= self._limit:
-                    logger.warning("a client that reads too little of the progress is dropped")
-                    await self._drop(member.eio_sid)
-                    continue
-                await engine.send_packet(member.eio_sid, packet)
-                sent += 1
-                if sent % _AT_ONCE == 0:
-                    await asyncio.sleep(0)
+                packet, members = self._outgoing.popleft()
+                is_behind = self._pending > _MOST_PENDING
+                for sent, member in enumerate(members, 1):
+                    await self._send(packet, member, is_behind=is_behind)
+                    if sent % _AT_ONCE == 0:
+                        await asyncio.sleep(0)
+                self._pending -= len(members)
+                await asyncio.sleep(0)
+
+    async def _send(self, packet: EnginePacket, member: _Member, *, is_behind: bool) -> None:
+        engine = self._server.eio
+        socket = engine.sockets.get(member.eio_sid)
+        if socket is None or socket.closed or member.is_gone:
+            return
+        if is_behind or socket.queue.qsize() >= self._limit:
+            logger.warning(_TOO_SLOW if is_behind else _TOO_LITTLE)
+            await self._drop(member.eio_sid)
+        else:
+            await engine.send_packet(member.eio_sid, packet)
 
     async def _drop(self, eio_sid: str) -> None:
         """Ends a connection without waiting for a client that may not read."""
@@ -252,7 +264,6 @@ class _Member(Listener):
         self.granted = granted
         self.joined: dict[Scope, None] = {}
         self.joining = asyncio.Lock()
-        self.waiting = 0
         self.is_gone = False
 
     def _put(self, update: Update) -> None:
