@@ -6,11 +6,12 @@ import ssl
 from types import TracebackType
 from typing import Self
 
-from morag_client.api import endpoints
+from morag_client.api import endpoints, files, submitting
 from morag_client.api.async_driver import AsyncDriver
 from morag_client.api.calls import AsyncCall
 from morag_client.api.following import TaskInbox
 from morag_client.api.handles import AsyncTaskHandle, HasTask, task_id_of
+from morag_client.api.namespaces import AsyncFiles, AsyncStages
 from morag_client.api.releases import Release
 from morag_client.api.server import server_of
 
@@ -38,13 +39,26 @@ class AsyncMoragClient:
                 ssl_context=ssl_context,
             )
         )
+        self.stages = AsyncStages(self._driver)
+        self.files = AsyncFiles(self._driver)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(base_url={self._driver.server.url!r})"
 
-    ingest_file = AsyncCall(endpoints.ingest_file)
+    ingest_file = AsyncCall(submitting.ingest_file)
+    ingest_url = AsyncCall(submitting.ingest_url)
+    ingest_batch = AsyncCall(submitting.ingest_batch)
+    process = AsyncCall(submitting.process)
     status = AsyncCall(endpoints.status)
     history = AsyncCall(endpoints.history)
+    recent_events = AsyncCall(endpoints.recent_events)
+    active_tasks = AsyncCall(endpoints.active_tasks)
+    queue_stats = AsyncCall(endpoints.queue_stats)
+    cancel = AsyncCall(endpoints.cancel)
+    list_files = AsyncCall(endpoints.list_files)
+    download = AsyncCall(files.download)
+    download_bytes = AsyncCall(files.download_bytes)
+    delete_files = AsyncCall(endpoints.delete_files)
 
     def task(self, task: str | HasTask, *, inbox: TaskInbox | None = None) -> AsyncTaskHandle:
         """A handle of a task, by its id or by what MoRAG answered when the document was submitted.

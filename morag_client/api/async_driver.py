@@ -10,12 +10,14 @@ import anyio
 import httpx2
 from anyio import to_thread
 
+from morag_client.api.addresses import address
 from morag_client.api.endpoint import Course
 from morag_client.api.releases import Release, find_release
 from morag_client.api.requests import Exchange
 from morag_client.api.retrying import retrying
 from morag_client.api.sending import Body, body_of, plain_content
 from morag_client.api.server import MOUNTS, Server, head_of
+from morag_client.errors import ApiError
 
 Result = TypeVar("Result")
 
@@ -35,11 +37,12 @@ class AsyncDriver:
 
     async def release(self) -> Release:
         """The server's release, found out once."""
-        if self._release is None:
-            async with self._finding:
-                if self._release is None:
-                    self._release = await self._follow(find_release())
-        return self._release
+        async with self._finding:
+            if self._release is not None:
+                return self._release
+            found = await self._follow(find_release())
+            self._release = found
+            return found
 
     async def close(self) -> None:
         """Closes the connections."""
@@ -68,26 +71,31 @@ class AsyncDriver:
 
     async def _attempt(self, exchange: Exchange[Any]) -> Any:
         request = exchange.request()
+        patience = self.server.patience(request, is_long=exchange.blocks)
         in_turn = _in_thread if exchange.blocks else _at_once
         with body_of(request) as body:
             content, headers = (_pieces(body), body.headers) if body else plain_content(request)
             try:
                 async with self._http.stream(
                     request.method,
-                    request.path,
+                    address(self.server.url, request.path),
                     params=request.query or None,
                     headers={**headers, **request.headers},
                     content=content,
                     data=None if body else request.fields,
-                    timeout=request.timeout_seconds or self.server.timeout_seconds,
+                    timeout=patience.seconds,
                 ) as response:
                     intake = await in_turn(exchange.receive, head_of(response))
                     with closing(intake):
                         async for piece in response.aiter_raw():
                             await in_turn(intake.take, piece)
+                            patience.check()
+                            intake.tell()
                         return await in_turn(intake.end)
             except (httpx2.HTTPError, httpx2.InvalidURL) as error:
                 raise self.server.failure(error, request) from error
+            except ApiError as error:
+                raise self.server.concealing(error, request) from None
 
 
 async def _in_thread(work: Callable[..., Any], *given: Any) -> Any:

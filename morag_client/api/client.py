@@ -6,11 +6,12 @@ import ssl
 from types import TracebackType
 from typing import Self
 
-from morag_client.api import endpoints
+from morag_client.api import endpoints, files, submitting
 from morag_client.api.calls import Call
 from morag_client.api.driver import Driver
 from morag_client.api.following import TaskInbox
 from morag_client.api.handles import HasTask, TaskHandle, task_id_of
+from morag_client.api.namespaces import Files, Stages
 from morag_client.api.releases import Release
 from morag_client.api.server import server_of
 
@@ -45,13 +46,26 @@ class MoragClient:
                 ssl_context=ssl_context,
             )
         )
+        self.stages = Stages(self._driver)
+        self.files = Files(self._driver)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(base_url={self._driver.server.url!r})"
 
-    ingest_file = Call(endpoints.ingest_file)
+    ingest_file = Call(submitting.ingest_file)
+    ingest_url = Call(submitting.ingest_url)
+    ingest_batch = Call(submitting.ingest_batch)
+    process = Call(submitting.process)
     status = Call(endpoints.status)
     history = Call(endpoints.history)
+    recent_events = Call(endpoints.recent_events)
+    active_tasks = Call(endpoints.active_tasks)
+    queue_stats = Call(endpoints.queue_stats)
+    cancel = Call(endpoints.cancel)
+    list_files = Call(endpoints.list_files)
+    download = Call(files.download)
+    download_bytes = Call(files.download_bytes)
+    delete_files = Call(endpoints.delete_files)
 
     def task(self, task: str | HasTask, *, inbox: TaskInbox | None = None) -> TaskHandle:
         """A handle of a task, by its id or by what MoRAG answered when the document was submitted.

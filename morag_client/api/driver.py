@@ -9,12 +9,14 @@ from typing import Any, TypeVar
 
 import httpx2
 
+from morag_client.api.addresses import address
 from morag_client.api.endpoint import Course
 from morag_client.api.releases import Release, find_release
 from morag_client.api.requests import Exchange
 from morag_client.api.retrying import retrying
 from morag_client.api.sending import Body, body_of, plain_content
 from morag_client.api.server import MOUNTS, Server, head_of
+from morag_client.errors import ApiError
 
 Result = TypeVar("Result")
 
@@ -34,11 +36,12 @@ class Driver:
 
     def release(self) -> Release:
         """The server's release, found out once."""
-        if self._release is None:
-            with self._finding:
-                if self._release is None:
-                    self._release = self._follow(find_release())
-        return self._release
+        with self._finding:
+            if self._release is not None:
+                return self._release
+            found = self._follow(find_release())
+            self._release = found
+            return found
 
     def close(self) -> None:
         """Closes the connections."""
@@ -67,23 +70,28 @@ class Driver:
 
     def _attempt(self, exchange: Exchange[Any]) -> Any:
         request = exchange.request()
+        patience = self.server.patience(request, is_long=exchange.blocks)
         with body_of(request) as body:
             content, headers = (_pieces(body), body.headers) if body else plain_content(request)
             try:
                 with self._http.stream(
                     request.method,
-                    request.path,
+                    address(self.server.url, request.path),
                     params=request.query or None,
                     headers={**headers, **request.headers},
                     content=content,
                     data=None if body else request.fields,
-                    timeout=request.timeout_seconds or self.server.timeout_seconds,
+                    timeout=patience.seconds,
                 ) as response, closing(exchange.receive(head_of(response))) as intake:  # fmt: skip
                     for piece in response.iter_raw():
                         intake.take(piece)
+                        patience.check()
+                        intake.tell()
                     return intake.end()
             except (httpx2.HTTPError, httpx2.InvalidURL) as error:
                 raise self.server.failure(error, request) from error
+            except ApiError as error:
+                raise self.server.concealing(error, request) from None
 
 
 def _pieces(body: Body) -> Iterator[bytes]:

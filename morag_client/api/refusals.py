@@ -90,6 +90,10 @@ def _sentence(detail: Any) -> str:
     if isinstance(detail, str):
         return detail[:_SHOWN]
     if isinstance(detail, list) and all(isinstance(problem, dict) and "msg" in problem for problem in detail):
-        found = "; ".join(f"{'.'.join(map(str, problem.get('loc', ())))}: {problem['msg']}" for problem in detail)
-        return found[:_SHOWN]
+        return "; ".join(f"{_location(problem)}: {problem['msg']}" for problem in detail)[:_SHOWN]
     return json.dumps(detail)[:_SHOWN]
+
+
+def _location(problem: Mapping[str, Any]) -> str:
+    found = problem.get("loc", ())
+    return ".".join(map(str, found)) if isinstance(found, list) else str(found)

@@ -15,6 +15,8 @@ Release = Literal["guide", "r1", "r2", "r3"]
 ApiVersion = Literal["auto", "guide", "r1", "r2", "r3"]
 
 EVERY_RELEASE: Final[tuple[Release, ...]] = get_args(Release)
+WITH_TASKS: Final[tuple[Release, ...]] = ("guide", "r1", "r2")
+STAGES_INSTEAD: Final = "use client.stages and client.files, which are in their place there"
 _NO_SUCH_METHOD: Final = 405
 
 

@@ -37,6 +37,8 @@ class Request:
     fields: Mapping[str, str] | None = field(default=None, repr=False)
     upload: Upload | None = None
     timeout_seconds: float | None = None
+    secrets: tuple[str, ...] = field(default=(), repr=False)
+    """What is in it that no error may repeat."""
 
     @property
     def is_idempotent(self) -> bool:
@@ -51,8 +53,9 @@ class Request:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Head:
-    """The beginning of an answer; the names of headers are in lower case."""
+    """The beginning of an answer; the names of headers are in lower case, `url` is where it comes from."""
 
+    url: str
     status_code: int
     headers: Mapping[str, str]
 
@@ -63,6 +66,9 @@ class Intake(Protocol[Result_co]):
     def take(self, piece: bytes) -> None:
         """The next bytes of the body."""
 
+    def tell(self) -> None:
+        """Says how far it is, to whoever asked; called after each piece, never in a thread of its own."""
+
     def end(self) -> Result_co:
         """The body is through. Raises ApiError for what it turns out to be."""
 
@@ -71,12 +77,11 @@ class Intake(Protocol[Result_co]):
 
 
 class Exchange(Protocol[Result_co]):
-    """A request and the reading of its answer, which can be tried more than once.
+    """A request and the reading of its answer, which can be tried more than once."""
 
-    `blocks` says that taking the answer in waits for a disk.
-    """
-
-    blocks: bool
+    @property
+    def blocks(self) -> bool:
+        """Whether taking the answer in waits for a disk."""
 
     def request(self) -> Request:
         """What to send, asked anew for each attempt."""

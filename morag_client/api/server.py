@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import ssl
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -15,6 +16,7 @@ from morag_client.api.releases import ApiVersion, require_version
 from morag_client.api.requests import Head, Request
 from morag_client.api.transport import DIRECT, require_token, require_url, without_credentials
 from morag_client.errors import ApiError, ConfigurationError, NotUnderstood, TimedOut, Unreachable
+from morag_client.wire.redaction import REDACTED
 
 DEFAULT_URL: Final = "http://localhost:8000"
 _UNSENT: Final = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout)
@@ -26,6 +28,7 @@ class Server:
 
     url: str
     headers: Mapping[str, str] = field(repr=False)
+    api_key: str | None = field(repr=False)
     api_version: ApiVersion
     timeout_seconds: float
     attempts: int
@@ -40,6 +43,17 @@ class Server:
             "verify": self.ssl_context or True,
             "follow_redirects": False,
         }
+
+    def patience(self, request: Request, *, is_long: bool) -> Patience:
+        """How long to wait for this request; what is long may take as long as bytes keep coming."""
+        return Patience(request, request.timeout_seconds or self.timeout_seconds, is_long=is_long)
+
+    def concealing(self, error: ApiError, request: Request) -> ApiError:
+        """The error without the API key and the webhook's URL and token, where the server repeated them."""
+        secrets = [secret for secret in (self.api_key, *request.secrets) if secret]
+        error.args = tuple(_without(secrets, part) for part in error.args)
+        error.detail = _without(secrets, error.detail)
+        return error
 
     def failure(self, error: httpx2.HTTPError | httpx2.InvalidURL, request: Request) -> ApiError:
         """What a failure of the HTTP client means."""
@@ -58,6 +72,24 @@ class Server:
         return Unreachable(
             f"MoRAG at {self.url} could not be reached ({said}): {hint}", is_unsent=isinstance(error, _UNSENT)
         )
+
+
+class Patience:
+    """How long one request may take: each wait, and, but for what is long, its whole answer once it has begun."""
+
+    def __init__(self, request: Request, seconds: float, *, is_long: bool) -> None:
+        self.seconds = seconds
+        self._request = request
+        self._is_long = is_long
+        self._until: float | None = None
+
+    def check(self) -> None:
+        """Raises TimedOut where an answer comes too slowly; called with each piece."""
+        now = time.monotonic()
+        if self._until is None:
+            self._until = now + self.seconds
+        elif now > self._until and not self._is_long:
+            raise TimedOut(f"the answer to {self._request.asked} trickles in: try again, or raise timeout_seconds=")
 
 
 def server_of(
@@ -82,6 +114,7 @@ def server_of(
     return Server(
         url=without_credentials(given),
         headers={"Accept-Encoding": "identity", **_authorization(given, key)},
+        api_key=key or None,
         api_version=require_version(api_version),
         timeout_seconds=timeout_seconds,
         attempts=attempts,
@@ -90,11 +123,9 @@ def server_of(
 
 
 def head_of(response: httpx2.Response) -> Head:
-    """The beginning of an answer; of a header that comes twice, both."""
-    headers: dict[str, str] = {}
-    for name, value in response.headers.items():
-        headers[name.lower()] = value
-    return Head(status_code=response.status_code, headers=headers)
+    """The beginning of an answer."""
+    headers = {name.lower(): value for name, value in response.headers.items()}
+    return Head(url=str(response.url), status_code=response.status_code, headers=headers)
 
 
 def _authorization(url: str, key: str | None) -> dict[str, str]:
@@ -106,6 +137,19 @@ def _authorization(url: str, key: str | None) -> dict[str, str]:
     auth = httpx2.BasicAuth(parsed.username, parsed.password)
     request = next(auth.auth_flow(httpx2.Request("GET", DEFAULT_URL)))
     return {"Authorization": request.headers["Authorization"]}
+
+
+def _without(secrets: list[str], said: Any) -> Any:
+    """What was said, without these, however deep they are in it."""
+    if isinstance(said, str):
+        for secret in secrets:
+            said = said.replace(secret, REDACTED)
+        return said
+    if isinstance(said, list):
+        return [_without(secrets, part) for part in said]
+    if isinstance(said, dict):
+        return {_without(secrets, name): _without(secrets, part) for name, part in said.items()}
+    return said
 
 
 MOUNTS: Final = DIRECT

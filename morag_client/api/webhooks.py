@@ -42,3 +42,13 @@ def told_to(
     if correlation:
         raise ConfigurationError("correlation= is signed into the webhook's URL; give webhook=receiver with it")
     return None if webhook_url is None else Target(webhook_url)
+
+
+def webhook_config(target: Target) -> dict[str, str]:
+    """A target as r2's `process` and r3's stages take it."""
+    return {"url": target.url} if target.token is None else {"url": target.url, "auth_token": target.token}
+
+
+def secrets_of(target: Target | None) -> tuple[str, ...]:
+    """What of a target no error may repeat."""
+    return () if target is None else tuple(filter(None, (target.url, target.token)))
