@@ -225,6 +225,7 @@ def _log(*, with_deliveries: bool) -> None:
     warnings.formatwarning = lambda message, *_, **__: str(message)
     warnings.simplefilter("always", UserWarning)
     logging.getLogger("morag_client.receiver").setLevel(logging.INFO if with_deliveries else logging.WARNING)
+    logging.getLogger("morag_client.reconcile").setLevel(logging.INFO)
 
 
 def _announce(receiver: Receiver, listener: socket.socket) -> None:
