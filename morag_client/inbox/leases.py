@@ -57,6 +57,13 @@ class Lease:
         since = await self._database.write(lambda connection: connection.execute(statement).scalar())
         return None if since is None else Held(datetime.fromtimestamp(since, UTC))
 
+    async def note(self) -> None:
+        """Says that from now on there is a lease of this name, though nobody has it."""
+        clock = database_clock(self._database)
+        statement = self._database.insert(self._leases).values(name=self._name, until=clock, since=clock)
+        statement = statement.on_conflict_do_nothing(index_elements=[self._leases.c.name])
+        await self._database.write(lambda connection: connection.execute(statement), patience=_PATIENCE)
+
     async def renew(self) -> bool:
         """Whether it still was ours; it then is for another while."""
         return await self._change(until=database_clock(self._database) + self._seconds)

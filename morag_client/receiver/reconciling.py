@@ -90,7 +90,8 @@ def client_of(settings: Settings) -> tuple[Asked, Callable[[], Any]]:
     from morag_client.api.async_client import AsyncMoragClient  # noqa: PLC0415  # 100 ms that nobody needs who asks nothing
 
     key = None if settings.api_key is None else settings.api_key.get_secret_value()
-    client = AsyncMoragClient(base_url=settings.api_url, api_key=key)
+    # A round comes again by itself, and tells of trouble once.
+    client = AsyncMoragClient(base_url=settings.api_url, api_key=key, attempts=1)
     return client, client.close
 
 

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, Final
 
-from morag_client.errors import AlreadyReconciling, ApiError, InboxUnavailable, NotSupported
+from morag_client.errors import AlreadyReconciling, ApiError, DeliveryRejected, InboxUnavailable, NotSupported
 from morag_client.inbox import audit
 from morag_client.inbox.inbox import Inbox
 from morag_client.inbox.lanes import Claimable
@@ -81,6 +81,10 @@ class Reconciler:
         self._at_work = asyncio.Lock()
         self._patience = Patience()
 
+    async def begin(self) -> None:
+        """Marks the moment from which on what MoRAG lists may be ours, where nobody has yet."""
+        await self._lease.note()
+
     async def run(self, wanted: Wanted) -> Report:
         """Asks now. Raises AlreadyReconciling where another process is at it for longer than a lease."""
         async with self._at_work:
@@ -144,7 +148,6 @@ class _Round:
         self._report = Report()
         self._failures = 0
         self._asked: set[str] = set()
-        self._is_over = False
 
     async def run(self, *, now: datetime, on_progress: Callable[[int, int], None], all_at_once: bool) -> Report:
         report, wanted = self._report, self._wanted
@@ -196,23 +199,27 @@ class _Round:
         async def ask_on() -> None:
             nonlocal done
             for task in waiting:
-                if self._is_over:
+                if self._report.is_broken_off:
                     self._report.left += 1
                 else:
                     await self._ask(task, is_stranger=task.task_id in unknown_here, now=now)
                 done += 1
                 on_progress(done, total)
 
-        async with asyncio.TaskGroup() as group:
-            for _ in range(min(_AT_ONCE, total)):
-                group.create_task(ask_on())
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(min(_AT_ONCE, total)):
+                    group.create_task(ask_on())
+        except ExceptionGroup as errors:  # the inbox is away for all of them
+            raise errors.exceptions[0] from None
 
     async def _ask(self, task: TaskState, *, is_stranger: bool, now: datetime) -> None:
         assert task.task_id is not None  # noqa: S101  # those without one are not asked about
         try:
             said = await standing_of_task(self._client, task.task_id)
         except ApiError as error:
-            self._failed(error, f"task {task.task_id}")
+            self._failed(error, f"task {task.task_id}", is_told=self._report.is_broken_off and ends_round(error))
+            self._report.left += 1
             if not ends_round(error):
                 # One that MoRAG stumbles over must not keep the others from being asked about, round after round.
                 self._asked.add(task.task_id)
@@ -233,15 +240,20 @@ class _Round:
     async def _store(self, answered: Answered, task: TaskState, *, now: datetime) -> bool:
         """Whether it was new: another process may have made the same."""
         row = made_row(answered, tenant=task.tenant, received_at=now)
-        return (await self._inbox.store(row, partial(_work, row))).is_new
+        try:
+            return (await self._inbox.store(row, partial(_work, row))).is_new
+        except DeliveryRejected as refused:
+            self._report.errors.append(f"task {task.task_id}: {refused}")
+            return False
 
-    def _failed(self, error: ApiError, what: str) -> None:
+    def _failed(self, error: ApiError, what: str, *, is_told: bool = False) -> None:
+        """What cannot be answered, and why; `is_told` where others under way have met the same end."""
         self._failures += 1
         if isinstance(error, NotSupported):
             self._report.is_supported = False
-        self._is_over = self._is_over or ends_round(error) or self._failures >= _FAILURES
+        self._report.is_broken_off = self._report.is_broken_off or ends_round(error) or self._failures >= _FAILURES
         self._report.wait = max(self._report.wait or 0.0, error.retry_after or 0.0) or None
-        if len(self._report.errors) < _SHOWN:
+        if len(self._report.errors) < _SHOWN and not is_told:
             self._report.errors.append(f"{what}: {error}")
 
     async def _note(self) -> None:

@@ -13,7 +13,7 @@ class Report:
 
     `asked` are tasks, `made` events by name, of which `found` are of tasks that no webhook had told of; `running` and
     `unknown` are tasks that MoRAG says run, or says nothing of; `silent_without_id` cannot be asked about. `left` are
-    those that were not asked, since MoRAG did not answer any more. `errors` and `limits` are sentences.
+    those of which MoRAG gave no answer, so that `asked` and `left` are all. `errors` and `limits` are sentences.
     """
 
     asked: int = 0
@@ -27,6 +27,8 @@ class Report:
     errors: list[str] = field(default_factory=list)
     limits: list[str] = field(default_factory=list)
     is_supported: bool = True
+    is_broken_off: bool = False
+    """Whether it was no use to ask on."""
     wait: float | None = None
     """For how many seconds MoRAG asked not to be asked again."""
 

@@ -49,6 +49,7 @@ class Rounds:
 
     async def _work(self) -> None:
         pause = min(self._interval, _SOON)
+        await self._begin()
         while True:
             await asyncio.sleep(pause * (0.5 + self._random()))
             try:
@@ -64,11 +65,18 @@ class Rounds:
                     return
                 pause = self._interval if report is None else self._after(report)
 
+    async def _begin(self) -> None:
+        """Marks the moment from which on what MoRAG lists may be ours."""
+        try:
+            await self._reconciler.begin()
+        except (DriverError, InboxError, OSError):
+            pass  # the first round does it
+
     def _after(self, report: Report) -> float:
         if report.made:
             made = ", ".join(f"{number} {name}" for name, number in report.made.items())
             logger.info("asked MoRAG about %d tasks, and made %s", report.asked, made)
-        if report.errors and (report.left or not report.asked):
+        if report.errors and (report.is_broken_off or not report.asked):
             return max(self._after_trouble(f"MoRAG could not be asked: {report.errors[0]}"), report.wait or 0.0)
         if self._failures:
             logger.info("MoRAG can be asked again")

@@ -9,10 +9,12 @@ from typing import Any
 
 import databases
 import deliveries
+import pytest
 from asking import DONE, FAILED, RUNNING, Answers
 from receiving import send
 
 from morag_client import Event, Receiver, Registry, RetryPolicy
+from morag_client.errors import InboxUnavailable, Unreachable
 
 
 class Desk:
@@ -225,3 +227,36 @@ async def test_where_nobody_numbers_events_it_is_made_all_the_same_and_once(data
     async with desk(database) as at:
         await at.receiver.idle()
     assert sorted(at.names) == ["task.completed", "task.completed", "task.started", "task.started"]
+
+
+async def test_an_inbox_that_goes_away_meanwhile_is_said_to_be(database: databases.TestDatabase) -> None:
+    async with desk(database, **dict.fromkeys("abcdef", DONE)) as at:
+        await at.arrives(*(deliveries.task_body(task) for task in "abcdef"))
+        inbox = (await at.receiver._lifecycle.runtime()).inbox
+        writer, inbox._writer = inbox._writer, None
+        try:
+            with pytest.raises(InboxUnavailable):
+                await at.receiver.reconcile()
+        finally:
+            inbox._writer = writer
+        assert (await at.reconcile()).made == {"task.completed": 6}
+
+
+async def test_where_morag_is_away_every_task_is_left_and_it_is_said_once(database: databases.TestDatabase) -> None:
+    async with desk(database) as at:
+        await at.arrives(*(deliveries.task_body(task) for task in "abcdef"))
+        at.answers.trouble = Unreachable("nobody listens")
+        report = await at.reconcile()
+    assert (report.asked, report.left, len(report.errors), report.is_complete) == (0, 6, 1, False)
+
+
+async def test_what_morag_forgot_its_history_knows(database: databases.TestDatabase) -> None:
+    """Celery lets go of results after a day; the history is kept for a week."""
+    async with desk(database, a={"status": "pending"}, b={"status": "unknown"}) as at:
+        await at.arrives(*(deliveries.task_body(task) for task in "ab"))
+        at.answers.histories = {
+            "a": [{"status": "success", "timestamp": "2024-01-01T10:05:00"}, {"status": "progress"}],
+            "b": [{"status": "progress", "progress": 0.25}, {"status": "failure"}],
+        }
+        report = await at.reconcile()
+    assert report.made == {"task.completed": 1, "task.progress": 1}
