@@ -32,7 +32,7 @@ _KINDS: Final[Mapping[int, tuple[type[ApiError], str]]] = {
     404: (NotFound, "no such thing there; check the id, and that base_url= or MORAG_API_URL is MoRAG's"),
     405: (ApiError, "no such call there; check that base_url= or MORAG_API_URL is MoRAG's"),
     409: (Conflict, "it does not go with how things stand"),
-    410: (Gone, "this release of MoRAG no longer has it"),
+    410: (Gone, "this release of MoRAG no longer has it. r3 has stages in the place of tasks: use client.stages"),
     413: (TooLarge, "the file is too large for this server"),
     422: (ValidationRefused, "correct what it names"),
     429: (RateLimited, "too many requests; try again later"),

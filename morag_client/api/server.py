@@ -129,9 +129,13 @@ def head_of(response: httpx2.Response) -> Head:
 
 
 def _authorization(url: str, key: str | None) -> dict[str, str]:
+    parsed = httpx2.URL(url)
+    if key and parsed.userinfo:
+        raise ConfigurationError(
+            "the base URL has a user in it, and there is an API key: both would be the header Authorization; leave one"
+        )
     if key:
         return {"Authorization": f"Bearer {require_token(key, name='API key')}"}
-    parsed = httpx2.URL(url)
     if not parsed.userinfo:
         return {}
     auth = httpx2.BasicAuth(parsed.username, parsed.password)

@@ -8,6 +8,7 @@ import threading
 import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from recording import Recorder
@@ -78,7 +79,7 @@ def test_nobody_there(document: Path) -> None:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     with (
-        MoragClient(base_url=f"http://127.0.0.1:{port}") as client,
+        MoragClient(base_url=f"http://127.0.0.1:{port}", attempts=1) as client,
         pytest.raises(ApiError, match="is it running") as no,
     ):
         client.ingest_file(document)
@@ -89,7 +90,7 @@ def test_nobody_there(document: Path) -> None:
 def test_too_slow() -> None:
     with (
         Recorder(delay=0.5) as recorder,
-        MoragClient(base_url=recorder.base_url, timeout_seconds=0.1) as client,
+        MoragClient(api_version="r1", base_url=recorder.base_url, timeout_seconds=0.1, attempts=1) as client,
         pytest.raises(ApiError, match="timeout_seconds="),
     ):
         client.status("t")
@@ -98,7 +99,7 @@ def test_too_slow() -> None:
 def test_what_is_no_morag() -> None:
     with (
         Recorder(answer=b"<html>hello</html>") as recorder,
-        MoragClient(base_url=recorder.base_url) as client,
+        MoragClient(api_version="r1", base_url=recorder.base_url) as client,
         pytest.raises(ApiError, match="not understood"),
     ):
         client.status("t")
@@ -107,7 +108,7 @@ def test_what_is_no_morag() -> None:
 def test_a_base_url_may_have_a_path_and_the_key_goes_with_it() -> None:
     with (
         Recorder(answer=b'{"task_id": "t", "status": "pending"}') as recorder,
-        MoragClient(base_url=f"{recorder.base_url}/morag/", api_key="k") as client,
+        MoragClient(api_version="r1", base_url=f"{recorder.base_url}/morag/", api_key="k") as client,
     ):
         assert client.status("a/b").status == "pending"
 
@@ -119,25 +120,47 @@ def test_without_a_key_none_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MORAG_API_KEY", "")
     with (
         Recorder(answer=b'{"task_id": "t", "status": "pending"}') as recorder,
-        MoragClient(base_url=recorder.base_url) as client,
+        MoragClient(api_version="r1", base_url=recorder.base_url) as client,
     ):
         client.status("t")
 
     assert "authorization" not in recorder.arrivals[0].headers
 
 
-def test_the_key_shows_nowhere(document: Path, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("user", ["", "user:hunter2@"])
+def test_the_key_shows_nowhere(user: str, document: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     with (
-        Recorder(500, answer=b"{}") as recorder,
-        MoragClient(base_url=recorder.base_url.replace("//", "//user:hunter2@"), api_key="k3y-0f-mine") as client,
+        Recorder(500, answer=b'{"detail": "no k3y-0f-mine"}') as recorder,
+        MoragClient(
+            api_version="r1",
+            base_url=recorder.base_url.replace("//", f"//{user}"),
+            api_key=None if user else "k3y-0f-mine",
+        ) as client,
         pytest.raises(ApiError) as caught,
     ):
         client.ingest_file(document)
 
     shown = f"{client!r} {vars(client)} {caught.value} {caught.value.__cause__!r} {caplog.text}"
-    assert "k3y-0f-mine" not in shown
+    assert user or "k3y-0f-mine" not in shown
+    assert "hunter2" not in shown
+    assert recorder.arrivals[0].headers["authorization"].startswith("Basic " if user else "Bearer ")
     assert repr(client) == f"MoragClient(base_url='{recorder.base_url}')"
+
+
+def test_a_user_in_the_url_and_a_key_are_too_much() -> None:
+    with pytest.raises(ConfigurationError, match="leave one") as caught:
+        MoragClient(base_url="http://user:hunter2@localhost", api_key="k3y-0f-mine")
+
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "options", [{"timeout_seconds": 0}, {"timeout_seconds": float("inf")}, {"attempts": 0}, {"api_version": "r4"}]
+)
+def test_what_cannot_be(options: dict[str, Any]) -> None:
+    with pytest.raises(ConfigurationError, match=next(iter(options))):
+        MoragClient(**options)
 
 
 @pytest.mark.parametrize("key", ["line\nend", "two words", "schlüssel", "\x00"])
@@ -168,7 +191,7 @@ def test_a_large_file_is_streamed_from_disk(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listening:
         thread = threading.Thread(target=drain, args=(listening, size, drained))
         thread.start()
-        with MoragClient(base_url=f"http://127.0.0.1:{listening.getsockname()[1]}") as client:
+        with MoragClient(base_url=f"http://127.0.0.1:{listening.getsockname()[1]}", api_version="r1") as client:
             tracemalloc.start()
             assert client.ingest_file(large).task_id == "t"
             _, peak = tracemalloc.get_traced_memory()
