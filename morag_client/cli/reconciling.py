@@ -133,7 +133,7 @@ def _say(report: Report, *, is_dry: bool) -> None:
     for name, number in sorted(report.made.items()):
         typer.echo(f"{number:,} {name} {made}")
     lines = {
-        f"{made}, of tasks that no webhook had told of": report.found,
+        "of these, of which no webhook had told": report.found,
         "still running": report.running,
         "that MoRAG says nothing of": report.unknown,
         "as known already": report.unchanged,
