@@ -28,7 +28,7 @@ _PAGE: Final = 50
 _MOST: Final = 200
 _EVENTS_OF_A_TASK: Final = 500
 _LARGEST_ID: Final = 2**63 - 1
-_OVERVIEW_AGE: Final = 0.7
+_OVERVIEW_AGE: Final = 0.4
 _SLOW_AGE: Final = 10.0
 
 Find = Callable[[Inbox, Request], Awaitable[Mapping[str, Any]]]

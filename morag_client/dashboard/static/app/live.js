@@ -6,6 +6,7 @@ const WITHOUT_SOCKET = 1500;
 const WITH_SOCKET = 8000;
 const LONGEST_WAIT = 30000;
 const BREATH = 400;
+const ECHO = 1000;
 
 const pokes = new Set();
 const watchers = new Set();
@@ -93,7 +94,11 @@ class Looking {
     this.again = false;
     this.last = 0;
     this.ended = false;
-    this.soon = () => this.schedule(Math.max(0, BREATH - (Date.now() - this.last)));
+    this.echo = false;
+    this.soon = () => {
+      this.echo = true;
+      this.schedule(Math.max(0, BREATH - (Date.now() - this.last)));
+    };
     this.seen = () => document.hidden || this.now();
   }
 
@@ -105,6 +110,8 @@ class Looking {
     this.busy = true;
     clearTimeout(this.timer);
     this.timer = 0;
+    const poked = this.echo;
+    this.echo = false;
     try {
       const data = await this.load();
       this.failures = 0;
@@ -119,6 +126,8 @@ class Looking {
     if (this.again) {
       this.again = false;
       this.soon();
+    } else if (poked) {
+      this.schedule(ECHO); // what was found may be a moment old, as it is shared by all who look
     } else if (this.every !== null) this.schedule(this.pause());
   }
 
