@@ -24,12 +24,14 @@ from morag_client.cli import (
     serving,
     signing,
     stats,
+    submitting,
     tasks,
     validating,
+    watching,
     webhook_urls,
 )
 
-_TAKE_FILES: Final = frozenset({"demo", "validate", "sign", "verify"})
+_TAKE_FILES: Final = frozenset({"demo", "submit", "validate", "sign", "verify"})
 """Commands that take names of files, which need not be text."""
 
 app = typer.Typer(
@@ -77,9 +79,11 @@ for group in (
     serving,
     mocking,
     emitting,
+    submitting,
+    watching,
+    asking,
     inspecting,
     tasks,
-    asking,
     stats,
     replaying,
     reconciling,

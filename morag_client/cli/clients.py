@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import json
 import logging
-from collections.abc import Coroutine, Iterator, Mapping
+from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
 
 import typer
@@ -16,6 +16,7 @@ from morag_client.errors import ApiError
 
 if TYPE_CHECKING:
     from morag_client.api.async_client import AsyncMoragClient
+    from morag_client.api.async_driver import AsyncDriver
 
 Result = TypeVar("Result")
 
@@ -44,16 +45,37 @@ def client_of(api_url: str | None, api_version: str) -> AsyncMoragClient:
     """A client of the MoRAG that is meant; its key is MORAG_API_KEY. Raises ConfigurationError."""
     from morag_client.api.async_client import AsyncMoragClient  # noqa: PLC0415  # the CLI's help needs none of it
 
-    # It tells of each further attempt; what became of the last one is said here.
-    logging.getLogger("stamina").setLevel(logging.ERROR)
+    _quieten()
     return AsyncMoragClient(base_url=api_url, api_version=api_version)
 
 
-def tell(fields: Mapping[str, Any]) -> None:
-    """Prints an object in a line, for machines, without the tokens of signed URLs: MoRAG repeats them."""
-    from morag_client.wire.redaction import redacted_text  # noqa: PLC0415
+@contextlib.asynccontextmanager
+async def asked(api_url: str | None, api_version: str) -> AsyncIterator[AsyncDriver]:
+    """What runs questions to the MoRAG that is meant, as `client_of` has it. Raises ConfigurationError."""
+    from morag_client.api.async_driver import AsyncDriver  # noqa: PLC0415  # the CLI's help needs none of these
+    from morag_client.api.server import server_of  # noqa: PLC0415
 
-    typer.echo(redacted_text(json.dumps(fields)))
+    _quieten()
+    server = server_of(
+        base_url=api_url, api_key=None, api_version=api_version, timeout_seconds=30.0, attempts=4, ssl_context=None
+    )
+    driver = AsyncDriver(server)
+    try:
+        yield driver
+    finally:
+        await driver.close()
+
+
+def tell(fields: Mapping[str, Any]) -> None:
+    """Prints an object in a line, for machines."""
+    typer.echo(line_of(fields))
+
+
+def line_of(fields: Mapping[str, Any]) -> str:
+    """An object in a line, without the tokens of signed URLs: MoRAG repeats them."""
+    from morag_client.wire.redaction import redacted_text  # noqa: PLC0415  # the CLI's help needs none of it
+
+    return redacted_text(json.dumps(fields))
 
 
 def said(error: BaseException) -> str:
@@ -84,3 +106,8 @@ def ask(question: Coroutine[Any, Any, Result]) -> Result:
     except KeyboardInterrupt:
         typer.echo("interrupted", err=True)
         raise typer.Exit(INTERRUPTED) from None
+
+
+def _quieten() -> None:
+    """Lets further attempts be made without a word; what became of the last one is said here."""
+    logging.getLogger("stamina").setLevel(logging.ERROR)

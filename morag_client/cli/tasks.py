@@ -65,7 +65,7 @@ def tasks(
         typer.echo(f"error: {printable(f'{error} {whose}')}", err=True)
         raise typer.Exit(1) from None
     if as_json:
-        typer.echo(json.dumps(_as_object(task) | {"events": [_event_as_object(event) for event in events[:limit]]}))
+        typer.echo(json.dumps(as_object(task) | {"events": [_event_as_object(event) for event in events[:limit]]}))
     else:
         _show(task, events, limit=limit)
 
@@ -108,7 +108,8 @@ async def _one(
         return task, await queries.events(**which, tenant=tenant, limit=limit + 1)
 
 
-def _as_object(task: TaskState) -> dict[str, Any]:
+def as_object(task: TaskState) -> dict[str, Any]:
+    """The task as JSON has it."""
     from pydantic_core import to_jsonable_python  # noqa: PLC0415
 
     steps = {name: asdict(step) | {"seconds": step.seconds} for name, step in task.steps.items()}
@@ -125,7 +126,7 @@ def _event_as_object(event: Record) -> Mapping[str, Any]:
 def _show_all(found: Sequence[TaskState], *, as_json: bool) -> None:
     if as_json:
         for task in found:
-            typer.echo(json.dumps(_as_object(task)))
+            typer.echo(json.dumps(as_object(task)))
     else:
         show_table(("Task", "State", "Started"), map(_row, found), whole="Task")
 
