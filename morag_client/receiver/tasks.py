@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from typing import Final
 
 from morag_client.errors import ConfigurationError
@@ -60,7 +60,7 @@ class Tasks:
 
     async def watch(
         self, task_id: str | None = None, *, ref: str | None = None, tenant: str = ""
-    ) -> AsyncIterator[TaskState]:
+    ) -> AsyncGenerator[TaskState, None]:
         """The states of a task as they come, beginning with what it is now, if it is known, and ending with its end.
 
         Which one is said as with `get`; of one that is not known yet, the first state is that of its first event. At

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import re
+import signal
+import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import browsing
 import commands
+import httpx2
 import mocking
 import pytest
+import receiving
+from playwright.sync_api import expect
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 BATCH = EXAMPLES / "09_batch_report"
+STREAM = EXAMPLES / "10_submit_and_stream"
 
 
 @pytest.mark.parametrize("profile", ["guide", "r1", "r2"])
@@ -68,6 +79,59 @@ def test_batch_report_of_nobody_there(tmp_path):
         assert (done.returncode, done.stderr) == (2, "usage: python app.py FOLDER\n")
 
 
+def test_submit_and_stream(tmp_path):
+    # given the application, and a MoRAG that takes its time
+    with mocking.asked(speed=0.05) as morag, streaming(morag, tmp_path) as url:
+        with httpx2.Client(base_url=url, timeout=30) as visitor:
+            # when a visitor submits a document and follows it
+            submitted = visitor.post("/documents", files={"file": ("tides.md", mocking.TEXT)})
+            assert submitted.status_code == 202, submitted.text
+            told = list(stream(visitor, submitted.json()["events"]))
+        # then the stream told of its progress, up to its end
+        assert len(told) > 3
+        assert {task["state"] for task in told[:-1]} == {"running"}
+        assert told[-1] == {"state": "completed", "percent": 100.0, "step": "ingestion", "error": None}
+        assert [task["percent"] for task in told] == sorted(task["percent"] for task in told)
+        # and another visitor is told nothing of it
+        with httpx2.Client(base_url=url, timeout=30) as stranger:
+            assert list(stream(stranger, submitted.json()["events"])) == []
+        # and the receiver lives as long as the application; what is posted to it without the signed part is refused
+        assert httpx2.post(f"{url}/morag/webhook", json={}).status_code == 401
+        assert httpx2.get(f"{url}/morag/health/ready").json() == {"status": "ready"}
+    # and the handler knew whose document it was, while no log has the key to its webhooks
+    printed = (tmp_path / "output").read_text()
+    assert re.search(rf"^{submitted.json()['task_id']} of visitor [0-9a-f]{{16}} is done$", printed, re.MULTILINE)
+    assert "morag-w1" not in printed
+
+
+def test_submit_and_stream_what_fails(tmp_path):
+    with (
+        mocking.asked() as morag,
+        streaming(morag, tmp_path) as url,
+        httpx2.Client(base_url=url, timeout=30) as visitor,
+    ):
+        # given a document that MoRAG cannot read, with a name that would lead elsewhere
+        submitted = visitor.post("/documents", files={"file": ("../../figures.xyz", mocking.TEXT)})
+        # then the stream ends with why
+        last = list(stream(visitor, submitted.json()["events"]))[-1]
+        assert (last["state"], last["error"][:23]) == ("failed", "Unsupported file format")
+    # and a MoRAG that is away is no error of the visitor's, who is not told where it is
+    with streaming(morag, tmp_path) as url:
+        refused = httpx2.post(f"{url}/documents", files={"file": ("tides.md", mocking.TEXT)}, timeout=30)
+        assert (refused.status_code, refused.json()) == (502, {"detail": "the document could not be submitted"})
+
+
+def test_submit_and_stream_in_a_browser(tmp_path):
+    fill(tmp_path, "tides.md")
+    with mocking.asked(speed=0.05) as morag, streaming(morag, tmp_path) as url, browsing.started() as browser:
+        page = browser.new_page()
+        page.goto(url)
+        page.get_by_label("File").set_input_files(tmp_path / "tides.md")
+        page.get_by_role("button", name="Submit").click()
+        expect(page.get_by_role("status")).to_have_text("completed", timeout=20_000)
+        assert page.get_by_role("progressbar").evaluate("bar => bar.value") == 100
+
+
 def fill(folder: Path, *names: str) -> None:
     for name in names:
         (folder / name).parent.mkdir(exist_ok=True)
@@ -76,7 +140,7 @@ def fill(folder: Path, *names: str) -> None:
 
 def variables(morag: mocking.Asked, **more: str) -> dict[str, str]:
     return commands.environment(
-        secret=None, **{"MORAG_API_URL": morag.mock.url, "MORAG_API_KEY": "test-api-key", **more}
+        secret=None, **{"MORAG_API_URL": str(morag.http.base_url), "MORAG_API_KEY": "test-api-key", **more}
     )
 
 
@@ -94,7 +158,57 @@ def batch(folder: Path, morag: mocking.Asked, **more: str) -> subprocess.Complet
 
 def rows(printed: str) -> list[tuple[str, str, bool, str]]:
     """The report's rows: file, outcome, whether there are chunks, error."""
-    head, *lines = printed.split("\n\n")[0].splitlines()
+    head, *lines = printed.partition("\n\n")[0].splitlines()
     assert head.split() == ["file", "outcome", "chunks", "seconds", "error"]
     found = [re.fullmatch(r"(.+?)  +(\w+) +(\d*) +(\d+\.\d)(?:  (.+))?", line) for line in lines]
     return [(row[1], row[2], int(row[3] or 0) > 0, row[5] or "") for row in found]
+
+
+@contextlib.contextmanager
+def streaming(morag: mocking.Asked, tmp_path: Path) -> Iterator[str]:
+    """The URL of the application that submits and streams, served as its README says."""
+    port = free_port()
+    command = [sys.executable, "-m", "uvicorn", "app:app", "--port", f"{port}", "--timeout-graceful-shutdown", "5"]
+    address = f"http://127.0.0.1:{port}"
+    with serving(command, STREAM, tmp_path, morag, MORAG_PUBLIC_URL=f"{address}/morag"):
+        yield address
+
+
+@contextlib.contextmanager
+def serving(
+    command: list[Any], folder: Path, tmp_path: Path, morag: mocking.Asked, **more: str
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A server that has started, its output in a file; it ends in order, or is killed."""
+    given = variables(morag, MORAG_DATABASE_URL=receiving.url_of(tmp_path), **more)
+    output = tmp_path / "output"
+    with output.open("ab") as written:
+        begin = written.tell()
+        process = subprocess.Popen(command, cwd=folder, env=given, stdout=written, stderr=written)
+    try:
+        receiving.eventually(lambda: is_up(process, output.read_text()[begin:]), seconds=20)
+        yield process
+        process.send_signal(signal.SIGTERM)
+        process.wait(20)
+    finally:
+        process.kill()
+        process.wait()
+
+
+def is_up(process: subprocess.Popen[bytes], printed: str) -> bool:
+    assert process.poll() is None, printed
+    return "Uvicorn running on" in printed or "Webhooks to" in printed
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+def stream(visitor: httpx2.Client, path: str) -> Iterator[Any]:
+    """What the server-sent events of a stream say, to its end."""
+    with visitor.stream("GET", path) as answer:
+        assert answer.headers["content-type"].startswith("text/event-stream")
+        for line in answer.iter_lines():
+            if line.startswith("data: "):
+                yield json.loads(line.removeprefix("data: "))
