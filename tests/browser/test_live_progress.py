@@ -49,8 +49,8 @@ def test_an_emitters_pipeline_is_seen_from_its_first_to_its_last_step(served: st
     seen = page.evaluate_handle(
         """() => {
             const seen = new Set();
-            new MutationObserver(() => document.querySelectorAll('.flight .percent').forEach((one) => seen.add(one.textContent)))
-                .observe(document.body, {subtree: true, childList: true, characterData: true});
+            const look = () => document.querySelectorAll('.flight .percent').forEach((one) => seen.add(one.textContent));
+            new MutationObserver(look).observe(document.body, {subtree: true, childList: true, characterData: true});
             return seen;
         }"""
     )

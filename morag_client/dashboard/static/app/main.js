@@ -27,7 +27,8 @@ function App() {
       const session = await get("session");
       keepToken(session.csrf);
       setVisit({ session, error: null });
-      if (session.has_progress) follow(session.progress_token);
+      // What is known comes first; what happens from now on may come a second later.
+      if (session.has_progress) setTimeout(() => follow(session.progress_token), 1000);
     } catch (error) {
       setVisit({ session: null, error });
     }
