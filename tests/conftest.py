@@ -16,6 +16,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--kills", type=int, default=20, help="how often tests/acceptance/test_kill.py kills its server")
     group.addoption("--examples", type=int, default=None, help="how many interleavings are drawn, others each time")
     group.addoption("--seed", type=int, default=None, help="the seed that a test printed, to draw the same again")
+    group.addoption(
+        "--upload-mib", type=int, default=300, help="how large the file is that a client uploads; 5120 is 5 GiB"
+    )
 
 
 @pytest.fixture(params=databases.KINDS)

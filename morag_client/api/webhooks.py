@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 from uuid import UUID
 
 from morag_client.errors import ConfigurationError
 
 CorrelationValue = str | int | UUID
+
+_LONG_ENOUGH: Final = 12
 
 
 class WebhookMaker(Protocol):
@@ -50,5 +53,9 @@ def webhook_config(target: Target) -> dict[str, str]:
 
 
 def secrets_of(target: Target | None) -> tuple[str, ...]:
-    """What of a target no error may repeat."""
-    return () if target is None else tuple(filter(None, (target.url, target.token)))
+    """What of a target no error may repeat: the token, the URL, and the parts of it that may be a secret."""
+    if target is None:
+        return ()
+    _, _, place = target.url.partition("://")[2].partition("/")
+    parts = [part for part in re.split(r"[/?&=#;]", place) if len(part) >= _LONG_ENOUGH]
+    return tuple(filter(None, (target.url, target.token, *sorted(parts, key=len, reverse=True))))
