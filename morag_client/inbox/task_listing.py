@@ -17,6 +17,7 @@ from morag_client.wire.identity import task_key
 SEARCH_WINDOW: Final = 20_000
 """So many of the newest tasks are looked through for a part of an id, or for a correlation."""
 STALLED_WINDOW: Final = 10_000
+ENDED_WINDOW: Final = 10_000
 OPEN: Final = ("pending", "running")
 ENDED: Final = ("completed", "failed", "cancelled", "lost")
 STATES: Final = (*OPEN, *ENDED)
@@ -33,7 +34,10 @@ class TaskRow:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """How many tasks are in each state, and how many of the oldest 10,000 open ones have been silent for long."""
+    """How many tasks are in each state, and how many of the oldest 10,000 open ones have been silent for long.
+
+    Those in flight are counted exactly, those that have ended among the newest 10,000 tasks.
+    """
 
     states: Mapping[str, int]
     stalled: int
@@ -98,15 +102,16 @@ async def get(database: Database, key: bytes, *, patience: float) -> TaskRow | N
 async def standing(database: Database, *, silent_since: datetime, patience: float) -> Standing:
     """How the tasks are doing. Raises InboxUnavailable."""
     tasks = database.tables.tasks
-    states = (
-        select(tasks.c.state, func.count().label("number"))
-        .where(tasks.c.state.in_(_literally(STATES)), _listed(tasks))
-        .group_by(tasks.c.state)
-    )
+    in_flight = tasks.c.state.in_(_literally(OPEN)), _listed(tasks)
+    open_ones = select(tasks.c.state, func.count().label("number")).where(*in_flight).group_by(tasks.c.state)
+    newest = _newest(select(tasks.c.state, tasks.c.first_record_id).where(_listed(tasks)), tasks, ENDED_WINDOW)
+    newest_state = newest.subquery().c.state
+    ended = select(newest_state, func.count().label("number")).group_by(newest_state)
     stalled = select(func.count()).select_from(_stalled(tasks, silent_since).subquery())
 
     def work(connection: Connection) -> Standing:
-        by_state = {row.state: row.number for row in connection.execute(states)}
+        by_state = {row.state: row.number for row in connection.execute(ended) if row.state in ENDED}
+        by_state |= {row.state: row.number for row in connection.execute(open_ones)}
         return Standing(by_state, int(connection.execute(stalled).scalar_one()))
 
     return await database.read(work, patience=patience)

@@ -49,8 +49,9 @@ def test_an_emitters_pipeline_is_seen_from_its_first_to_its_last_step(served: st
     seen = page.evaluate_handle(
         """() => {
             const seen = new Set();
-            const look = () => document.querySelectorAll('.flight .percent').forEach((one) => seen.add(one.textContent));
-            new MutationObserver(look).observe(document.body, {subtree: true, childList: true, characterData: true});
+            const texts = () => [...document.querySelectorAll('.flight .percent')].map((one) => one.textContent);
+            new MutationObserver(() => texts().forEach((one) => seen.add(one)))
+                .observe(document.body, {subtree: true, childList: true, characterData: true});
             return seen;
         }"""
     )

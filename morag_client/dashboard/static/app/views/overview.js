@@ -63,11 +63,12 @@ function Reconcile({ done }) {
 function Tiles({ data }) {
   const { backlog, tasks } = data;
   const open = (tasks.pending ?? 0) + (tasks.running ?? 0);
+  const window = tasks.completed + tasks.failed + tasks.cancelled + tasks.lost > 9000 ? "of the newest 10,000 tasks" : "";
   const wait = backlog.oldest_waiting ? `oldest ${ago(backlog.oldest_waiting)}` : "none waits";
   return html`<ul class="tiles" aria-label="Key figures">
     <${Tile} label="In flight" value=${open} to="/tasks" params=${{ state: "open" }} tone="run" />
-    <${Tile} label="Completed" value=${tasks.completed} to="/tasks" params=${{ state: "completed" }} tone="ok" />
-    <${Tile} label="Failed" value=${tasks.failed} to="/tasks" params=${{ state: "failed" }} tone="bad" />
+    <${Tile} label="Completed" value=${tasks.completed} to="/tasks" params=${{ state: "completed" }} tone="ok" note=${window} />
+    <${Tile} label="Failed" value=${tasks.failed} to="/tasks" params=${{ state: "failed" }} tone="bad" note=${window} />
     <${Tile} label="Stalled" value=${data.stalled} to="/tasks" params=${{ state: "stalled" }} tone="warn"
       note=${`silent for ${Math.round(data.stalled_after / 60)} min`} />
     <${Tile} label="Handler backlog" value=${backlog.waiting} to="/events" params=${{ state: "stored" }} tone="wait" note=${wait} />
