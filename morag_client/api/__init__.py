@@ -1,1 +1,53 @@
 """MoRAG's REST API: its endpoints described once, and the two clients over them."""
+
+from morag_client.api.async_client import AsyncMoragClient
+from morag_client.api.client import MoragClient
+from morag_client.api.models import (
+    ActiveTasks,
+    BatchSubmission,
+    Cancelled,
+    ChainRun,
+    Deleted,
+    HistoryEntry,
+    JobStatus,
+    Processed,
+    QueueStats,
+    RecentEvent,
+    RecentEvents,
+    StageFile,
+    StageFiles,
+    StageInfo,
+    StageList,
+    StageRun,
+    Submission,
+    TaskFile,
+    TaskFiles,
+    TaskHistory,
+    TaskStatus,
+)
+
+__all__ = [
+    "ActiveTasks",
+    "AsyncMoragClient",
+    "BatchSubmission",
+    "Cancelled",
+    "ChainRun",
+    "Deleted",
+    "HistoryEntry",
+    "JobStatus",
+    "MoragClient",
+    "Processed",
+    "QueueStats",
+    "RecentEvent",
+    "RecentEvents",
+    "StageFile",
+    "StageFiles",
+    "StageInfo",
+    "StageList",
+    "StageRun",
+    "Submission",
+    "TaskFile",
+    "TaskFiles",
+    "TaskHistory",
+    "TaskStatus",
+]
