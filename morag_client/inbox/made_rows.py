@@ -11,6 +11,7 @@ from morag_client.inbox.rows import STORED, TEXT_LENGTH, EventRow, clean
 from morag_client.inbox.tables import ID_LENGTH
 from morag_client.wire.answer import DIALECT, SOURCE, Answered, made_body, made_identity
 from morag_client.wire.identity import placed_in_time, task_key
+from morag_client.wire.redaction import redacted_text
 
 
 def made_row(answered: Answered, *, tenant: str, received_at: datetime) -> EventRow:
@@ -24,7 +25,7 @@ def made_row(answered: Answered, *, tenant: str, received_at: datetime) -> Event
         progress_percent=answered.progress,
         timestamp=answered.occurred_at,
         data=None,
-        error_message=clean(answered.error, TEXT_LENGTH),
+        error_message=clean(answered.error and redacted_text(answered.error), TEXT_LENGTH),
         name=answered.name,
         dialect=DIALECT,
         source=SOURCE,

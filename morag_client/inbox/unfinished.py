@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
+from datetime import datetime
 from typing import Any, Final, NamedTuple
 
 from sqlalchemy import Select, select
@@ -14,6 +15,10 @@ from morag_client.inbox.rows import STORED
 _AT_ONCE: Final = 500
 MOST_ENDED: Final = 1000
 MOST_WAITING: Final = 20_000
+_TOLD: Final = (
+    *("id", "task_key", "tenant", "task_id", "document_id", "name", "step", "status", "progress_percent"),
+    *("timestamp", "error_message", "correlation", "source", "received_at"),
+)
 
 Row = Mapping[str, Any]
 
@@ -34,13 +39,13 @@ class Unfinished:
         self._events = inbox.database.tables.events
         self._tasks = inbox.database.tables.tasks
 
-    async def in_state(self, state: str) -> AsyncIterator[list[Row]]:
-        """The rows of the tasks of a state, in the order of their first events, in portions."""
+    async def in_state(self, state: str, *, silent_since: datetime) -> AsyncIterator[list[Row]]:
+        """The rows of the tasks of a state that were silent by then, in portions, the oldest tasks first."""
         tasks, after = self._tasks, -1
         while True:
             found = await self._rows(
                 select(tasks)
-                .where(tasks.c.state == state, tasks.c.first_record_id > after)
+                .where(tasks.c.state == state, tasks.c.first_record_id > after, tasks.c.updated_at <= silent_since)
                 .order_by(tasks.c.first_record_id)
                 .limit(_AT_ONCE)
             )
@@ -58,19 +63,28 @@ class Unfinished:
 
     async def of_keys(self, keys: Sequence[bytes]) -> list[Row]:
         """The rows of the tasks with these keys, as far as there are some."""
-        return await self._rows(select(self._tasks).where(self._tasks.c.key.in_(keys))) if keys else []
+        found: list[Row] = []
+        for start in range(0, len(keys), _AT_ONCE):
+            some = self._tasks.c.key.in_(keys[start : start + _AT_ONCE])
+            found += await self._rows(select(self._tasks).where(some))
+        return found
 
-    async def waiting(self) -> list[Waiting]:
-        """The newest MOST_WAITING records of tasks that wait and have no number, in their order."""
+    async def waiting(self, keys: Sequence[bytes] | None = None) -> list[Waiting]:
+        """The newest MOST_WAITING records of tasks, or of these, that wait and have no number, in their order."""
         events = self._events
-        columns = [column for column in events.c if column.name not in {"identity", "data", "headers", "body"}]
-        newest = (
-            select(*columns)
-            .where(events.c.state == STORED, events.c.sequence.is_(None), events.c.task_key.is_not(None))
-            .order_by(events.c.id.desc())
-            .limit(MOST_WAITING)
-        )
-        return [Waiting(row["id"], row["task_key"], row) for row in reversed(await self._rows(newest))]
+        waits = events.c.state == STORED, events.c.sequence.is_(None), events.c.task_key.is_not(None)
+        newest = select(*(events.c[name] for name in _TOLD)).where(*waits).order_by(events.c.id.desc())
+        if keys is not None:
+            newest = newest.where(events.c.task_key.in_(keys))
+        found: list[Row] = []
+        while len(found) < MOST_WAITING:
+            # In portions: the event loop has deliveries to answer.
+            older = newest if not found else newest.where(events.c.id < found[-1]["id"])
+            portion = await self._rows(older.limit(_AT_ONCE))
+            found += portion
+            if len(portion) < _AT_ONCE:
+                break
+        return [Waiting(row["id"], row["task_key"], row) for row in reversed(found)]
 
     async def _rows(self, statement: Select[Any]) -> list[Row]:
         def work(connection: Connection) -> list[Row]:

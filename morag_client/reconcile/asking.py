@@ -9,7 +9,15 @@ from typing import Any, Final, Protocol, TypeVar
 
 from morag_client.api.models import TaskHistory, TaskStatus
 from morag_client.api.standing import Said, of_history, of_status
-from morag_client.errors import ApiError, NotFound, NotSupported, NotUnderstood, TimedOut, Unreachable
+from morag_client.errors import (
+    ApiError,
+    ConfigurationError,
+    NotFound,
+    NotSupported,
+    NotUnderstood,
+    TimedOut,
+    Unreachable,
+)
 
 Answer = TypeVar("Answer")
 
@@ -27,6 +35,9 @@ class Listed(Protocol):
 
     @property
     def timestamp(self) -> datetime | None: ...
+
+    @property
+    def status(self) -> str | None: ...
 
     @property
     def metadata(self) -> Mapping[str, Any] | None: ...
@@ -51,9 +62,14 @@ async def standing_of_task(client: Asked, task_id: str) -> Said:
     """How a task stands: by its status, and where that says nothing, by its history. Raises ApiError."""
     try:
         status = await answered(client.status(task_id))
+    except ConfigurationError:
+        # An id such as `.` cannot be asked about, and must not keep others from it.
+        return Said("unknown")
     except NotFound:
         said: Said | None = Said("unknown")
     else:
+        if status.task_id != task_id:  # what stands in between may read the id as a path
+            raise NotUnderstood(f"MoRAG was asked about task {task_id!r} and answered about {status.task_id!r}")
         said = of_status(status)
         if said is None:
             raise NotUnderstood(f"MoRAG says {status.status!r} of task {task_id!r}, a word of no release that is known")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from pydantic_core import from_json
 
@@ -16,6 +17,9 @@ from morag_client.progress.telling import take
 from morag_client.wire.answer import SOURCE
 from morag_client.wire.identity import task_key
 
+T = TypeVar("T")
+
+_BATCH: Final = 50
 _DOUBT: Final = timedelta(days=1)
 """For so long a task that failed or was cancelled may still turn out well: Celery tries again."""
 
@@ -49,31 +53,39 @@ async def candidates(inbox: Inbox, silence: Silence, *, now: datetime) -> Candid
     waiting = _by_task(await unfinished.waiting())
     rows: list[Mapping[str, Any]] = []
     for state in ("pending", "running"):
-        async for portion in unfinished.in_state(state):
+        async for portion in unfinished.in_state(state, silent_since=silence.before):
             rows += portion
     for state in ("failed", "cancelled"):
         rows += [row for row in await unfinished.ended(state) if row["updated_at"] >= now - _DOUBT]
-    for row in rows:
+    async for row in _in_turn(rows):
         _consider(found, row["key"], _caught_up(from_values(row), waiting.get(row["key"], ())), silence)
     # A receiver without handlers numbers nothing.
     unseen = set(waiting) - {row["key"] for row in await unfinished.of_keys(list(waiting))}
-    for key in unseen:
+    async for key in _in_turn(unseen):
         first = waiting[key][0].row
         _consider(found, key, _caught_up(fresh(first["task_id"], first["tenant"]), waiting[key]), silence)
     return found
 
 
-async def known_of(inbox: Inbox, task_ids: Iterable[str], *, tenant: str = "") -> dict[str, TaskState]:
-    """What is known of those of the tasks of which anything is. Raises InboxUnavailable."""
+async def known_of(inbox: Inbox, task_ids: Iterable[str], *, tenant: str = "") -> dict[str, tuple[bytes, TaskState]]:
+    """What is known of those of the tasks of which anything is, with their keys. Raises InboxUnavailable."""
     keys = {key: task_id for task_id in task_ids if (key := task_key(tenant=tenant, task_id=task_id)) is not None}
     unfinished = Unfinished(inbox)
-    waiting = _by_task(await unfinished.waiting())
+    waiting = _by_task(await unfinished.waiting(list(keys)))
     rows = {row["key"]: from_values(row) for row in await unfinished.of_keys(list(keys))}
     return {
-        task_id: _caught_up(rows.get(key) or fresh(task_id, tenant), waiting.get(key, ()))
+        task_id: (key, _caught_up(rows.get(key) or fresh(task_id, tenant), waiting.get(key, ())))
         for key, task_id in keys.items()
         if key in rows or key in waiting
     }
+
+
+async def _in_turn(items: Iterable[T]) -> AsyncIterator[T]:
+    """The items; others have their turn now and then, since the event loop has deliveries to answer."""
+    for number, item in enumerate(items):
+        if number % _BATCH == 0:
+            await asyncio.sleep(0)
+        yield item
 
 
 def _consider(found: Candidates, key: bytes, task: TaskState, silence: Silence) -> None:

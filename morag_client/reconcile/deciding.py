@@ -36,7 +36,7 @@ def event_of(task: TaskState, said: Said, *, now: datetime) -> Answered | None:
         result=said.result if name == "task.completed" else None,
         document_id=task.document_id,
         correlation=task.correlation or None,
-        answer=said.answer,
+        answer={key: value for key, value in (said.answer or {}).items() if key != "result"},
     )
     return None if _is_known(task, answered, now=now) else answered
 

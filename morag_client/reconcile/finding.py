@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final
 
+from morag_client.api.standing import standing_of
 from morag_client.inbox.inbox import Inbox
 from morag_client.progress.state import TaskState
 from morag_client.reconcile.asking import Asked, Listed, answered
@@ -16,19 +17,21 @@ from morag_client.reconcile.candidates import known_of
 MOST_LISTED: Final = 100
 KEPT: Final = timedelta(days=7)
 
+_ENDED_BADLY: Final = frozenset({"failed", "cancelled", "lost"})
+
 Adopts = Callable[[Mapping[str, Any]], bool]
 """Whether a task is ours, by what MoRAG notes of its events (their `metadata`)."""
 
 
 @dataclass(slots=True)
 class Found:
-    """Tasks by what MoRAG lists: ids of those that nothing is known of, and those that ended, but not well.
+    """Tasks by what MoRAG lists: ids of those that nothing is known of, and by key those of whose end it says other.
 
     `limits` says what the list cannot show.
     """
 
     strangers: list[str] = field(default_factory=list)
-    known: list[TaskState] = field(default_factory=list)
+    known: dict[bytes, TaskState] = field(default_factory=dict)
     limits: list[str] = field(default_factory=list)
 
 
@@ -43,10 +46,10 @@ async def find(client: Asked, inbox: Inbox, adopts: Adopts, *, since: datetime, 
             by_task.setdefault(event.task_id, []).append(event)
     known = await known_of(inbox, by_task)
     for task_id, events in by_task.items():
-        task = known.get(task_id)
-        if task is not None:
-            if task.state in {"failed", "cancelled", "lost"}:
-                found.known.append(task)
+        if task_id in known:
+            key, task = known[task_id]
+            if task.state in _ENDED_BADLY and standing_of(events[0].status) != task.state:
+                found.known[key] = task
         elif all(event.timestamp is None or event.timestamp >= since for event in events) and all(
             adopts(event.metadata or {}) for event in events
         ):

@@ -156,7 +156,8 @@ class _Round:
         report.silent_without_id = found.without_id
         due = self._patience.due(found.tasks, now=now)
         in_turn = [key for key in self._patience.in_turn(found.tasks) if all_at_once or key in due]
-        tasks = {task.task_id: task for key in in_turn if (task := found.tasks[key]).task_id is not None}
+        # By key: of two tenants, each may have a task of one id.
+        tasks = {key: found.tasks[key] for key in in_turn}
         strangers = await self._find(tasks, now=now)
         await self._ask_all([*tasks.values(), *strangers], strangers, now=now, on_progress=on_progress)
         asked = [key for key, task in found.tasks.items() if task.task_id in self._asked]
@@ -165,7 +166,7 @@ class _Round:
             await self._note()
         return report
 
-    async def _find(self, tasks: dict[str, TaskState], *, now: datetime) -> list[TaskState]:
+    async def _find(self, tasks: dict[bytes, TaskState], *, now: datetime) -> list[TaskState]:
         """Adds what MoRAG lists as having happened lately, and returns those tasks of which nothing is known."""
         if self._wanted.adopts is None:
             return []
@@ -175,9 +176,8 @@ class _Round:
             self._failed(error, "what happened lately")
             return []
         self._report.limits += found.limits
-        for task in found.known:
-            if task.task_id is not None:
-                tasks.setdefault(task.task_id, task)
+        for key, task in found.known.items():
+            tasks.setdefault(key, task)
         return [fresh(task_id, "") for task_id in found.strangers]
 
     def _since(self, now: datetime) -> datetime:

@@ -17,6 +17,7 @@ from morag_client.errors import InvalidPayload
 from morag_client.wire.fields import Json, as_number, as_object, as_text, as_time, percent
 from morag_client.wire.identity import SIZE
 from morag_client.wire.parsing import Reading
+from morag_client.wire.redaction import redacted_bytes
 
 NAMES: Final = ("task.started", "task.progress", "task.completed", "task.failed", "task.cancelled", "task.lost")
 DIALECT: Final = "answer"
@@ -28,7 +29,7 @@ MADE: Final = "reconciled"
 class Answered(NamedTuple):
     """An event that is made of what MoRAG answered; progress is in percent, times are aware.
 
-    `answer` is what it said, as it said it; `known` is after how many of the task's events it was asked.
+    `answer` is what else it said, as it said it; `known` is after how many of the task's events it was asked.
     """
 
     name: str
@@ -47,7 +48,8 @@ class Answered(NamedTuple):
 def made_body(answered: Answered) -> bytes:
     """The body that is stored for it, a JSON object."""
     said = {key: value for key, value in answered._asdict().items() if value is not None}
-    return to_json({MADE: said}, inf_nan_mode="null", fallback=str)
+    # MoRAG repeats the URL that it posts to here, too.
+    return redacted_bytes(to_json({MADE: said}, inf_nan_mode="null", fallback=str))
 
 
 def made_identity(answered: Answered, *, tenant: str) -> bytes:
