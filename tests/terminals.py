@@ -64,9 +64,9 @@ class Terminal:
         """Reads until the text without escape sequences has the pattern; fails after so long."""
         deadline = time.monotonic() + seconds
         while not re.search(pattern, self.plain):
-            assert time.monotonic() < deadline, self.plain
+            assert time.monotonic() < deadline, self.plain[-2000:]
             if not self._read():
-                assert re.search(pattern, self.plain), self.plain
+                assert re.search(pattern, self.plain), self.plain[-2000:]
                 return
 
     def press(self, keys: bytes) -> None:

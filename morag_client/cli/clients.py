@@ -37,7 +37,6 @@ _WORDS: Final = (
     ("set api_version= to its release", "say its release with --api-version"),
     ("api_version=", "--api-version"),
     ("base_url=", "--api-url"),
-    ("use client.stages, which this release has in its place", "look with: morag-client tasks"),
 )
 
 
@@ -80,10 +79,12 @@ def line_of(fields: Mapping[str, Any]) -> str:
 
 def said(error: BaseException) -> str:
     """An error in one line, naming options where Python's callers have keywords."""
-    text = printable(str(error) or type(error).__name__)
+    from morag_client.api.releases import STAGES_INSTEAD  # noqa: PLC0415  # the CLI's help needs none of it
+
     if isinstance(error, OSError) and error.strerror:
         return error.strerror[0].lower() + error.strerror[1:]
-    for python, shell in _WORDS:
+    text = printable(str(error) or type(error).__name__)
+    for python, shell in (*_WORDS, (STAGES_INSTEAD, "look with: morag-client tasks")):
         text = text.replace(python, shell)
     return text
 
