@@ -1,7 +1,8 @@
-"""MoRAG's REST API: its endpoints described once, and the two clients over them."""
+"""MoRAG's REST API: its endpoints described once, and the two clients over them.
 
-from morag_client.api.async_client import AsyncMoragClient
-from morag_client.api.client import MoragClient
+Here are the answers' types. The clients are not, since an HTTP client is much for whoever only imports a type.
+"""
+
 from morag_client.api.models import (
     ActiveTasks,
     BatchSubmission,
@@ -28,14 +29,12 @@ from morag_client.api.models import (
 
 __all__ = [
     "ActiveTasks",
-    "AsyncMoragClient",
     "BatchSubmission",
     "Cancelled",
     "ChainRun",
     "Deleted",
     "HistoryEntry",
     "JobStatus",
-    "MoragClient",
     "Processed",
     "QueueStats",
     "RecentEvent",
