@@ -9,7 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ import browsing
 import commands
 import httpx2
 import mocking
+import proxies
 import pytest
 import receiving
 from playwright.sync_api import expect
@@ -24,6 +25,7 @@ from playwright.sync_api import expect
 EXAMPLES = Path(__file__).parents[2] / "examples"
 BATCH = EXAMPLES / "09_batch_report"
 STREAM = EXAMPLES / "10_submit_and_stream"
+NEXT_JOB = EXAMPLES / "11_next_job"
 
 
 @pytest.mark.parametrize("profile", ["guide", "r1", "r2"])
@@ -132,6 +134,31 @@ def test_submit_and_stream_in_a_browser(tmp_path):
         assert page.get_by_role("progressbar").evaluate("bar => bar.value") == 100
 
 
+@pytest.mark.parametrize("profile", ["guide", "r2"])  # of which the latter does not say where the chunks are
+def test_next_job(profile, tmp_path):
+    # given the application, and a MoRAG that is away as soon as a document is through
+    fill(tmp_path, "tides.md")
+    with mocking.asked(profile=profile) as morag, proxied(morag) as proxy, taking_jobs(morag, proxy, tmp_path) as run:
+        proxy.set("refuse")
+        submitted = run("submit", "tides.md")
+        morag.wait(submitted.rpartition(" ")[2].strip())
+        # then the handler is tried again, and there is no job
+        receiving.eventually(lambda: attempts(tmp_path) >= 1, seconds=20)
+        assert run("work") == ""
+        # when MoRAG is back
+        proxy.set("pass")
+        # then there is a job, with the chunks that MoRAG made, for the document that was submitted
+        receiving.eventually(lambda: jobs(tmp_path) == 1, seconds=30)
+        chunks = [json.loads(path.read_bytes()) for path in (tmp_path / "chunks").iterdir()]
+        assert run("work") == f"tides.md: {len(chunks[0])} chunks\n"
+        # and once it is done it is not done again, whatever is handled a second time
+        assert attempts(tmp_path) > 1
+        replayed = commands.run(tmp_path, "replay", "--name", "task.completed", "--yes", secret=None, **inbox(tmp_path))
+        assert replayed.returncode == 0, replayed.stdout + replayed.stderr
+        receiving.eventually(lambda: runs(tmp_path) == [(1, "succeeded")], seconds=20)  # a replay begins with the first
+        assert (run("work"), jobs(tmp_path), len(chunks)) == ("", 1, 1)
+
+
 def fill(folder: Path, *names: str) -> None:
     for name in names:
         (folder / name).parent.mkdir(exist_ok=True)
@@ -212,3 +239,58 @@ def stream(visitor: httpx2.Client, path: str) -> Iterator[Any]:
         for line in answer.iter_lines():
             if line.startswith("data: "):
                 yield json.loads(line.removeprefix("data: "))
+
+
+@contextlib.contextmanager
+def proxied(morag: mocking.Asked) -> Iterator[proxies.Proxy]:
+    proxy = proxies.Proxy(str(morag.http.base_url.host), int(morag.http.base_url.port or 0))
+    try:
+        yield proxy
+    finally:
+        proxy.close()
+
+
+@contextlib.contextmanager
+def taking_jobs(morag: mocking.Asked, proxy: proxies.Proxy, tmp_path: Path) -> Iterator[Callable[..., str]]:
+    """The application, served, which asks through the proxy; what is given runs its other commands, which do not."""
+    port = free_port()
+    given = {
+        "MORAG_PUBLIC_URL": f"http://127.0.0.1:{port}",
+        "MORAG_RETRY_FIRST": "0.5",
+        "CHUNKS_FOLDER": str(tmp_path / "chunks"),
+    }
+
+    def run(*arguments: str) -> str:
+        done = subprocess.run(
+            [sys.executable, "-W", "ignore", NEXT_JOB / "app.py", *arguments],
+            cwd=tmp_path,
+            env=variables(morag, **inbox(tmp_path), **given),
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    command = [sys.executable, "-m", "uvicorn", "app:app", "--port", f"{port}"]
+    through = proxy.through(str(morag.http.base_url))
+    with serving(command, NEXT_JOB, tmp_path, morag, MORAG_API_URL=through, **given):
+        yield run
+
+
+def inbox(folder: Path) -> dict[str, str]:
+    return {"MORAG_DATABASE_URL": receiving.url_of(folder)}
+
+
+def attempts(folder: Path) -> int:
+    return max((number for number, _ in runs(folder)), default=0)
+
+
+def runs(folder: Path) -> list[tuple[Any, ...]]:
+    """How often each handler's run was tried, and how it stands."""
+    return receiving.query(folder, "SELECT attempts, state FROM webhook_handler_runs")
+
+
+def jobs(folder: Path) -> int:
+    return receiving.query(folder, "SELECT count(*) FROM jobs")[0][0]
