@@ -184,6 +184,11 @@ def _make_server(receiver: Receiver) -> uvicorn.Server:
             """Leaves the signals to us: uvicorn knows no second SIGTERM, and raises the first again at its end."""
             yield
 
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            """Ends the answers that would never end by themselves, for which uvicorn would wait."""
+            await receiver.hang_up()
+            await super().shutdown(sockets)
+
     settings = receiver.settings
     # The answers come before the grace time of the handlers: no longer than one can take that will still be a 200.
     for_answers = min(settings.grace, settings.commit_timeout + 1)

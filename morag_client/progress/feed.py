@@ -13,6 +13,8 @@ from morag_client.progress.updates import Update
 
 _KEPT: Final = 4096
 _MOST_HELD: Final = 1000
+_READS: Final = 4
+"""How many who join may ask the database at once: the answers to MoRAG use it, too."""
 _SETTLED: Final = 10.0
 """Seconds after which nothing is on its way any more that is older than what somebody was told at joining."""
 
@@ -66,7 +68,7 @@ class Feed:
 
     def __init__(self, *, last: Callable[[Scope], Awaitable[Sequence[Update]]], relay: Relay | None = None) -> None:
         self._loop = asyncio.get_running_loop()
-        self._last = last
+        self._last = _SharedReads(last)
         self._relay = relay
         self._audience = _Audience()
         self._pacing = Pacing()
@@ -107,7 +109,7 @@ class Feed:
         self._audience.add(scope, listener)
         last: Sequence[Update] = ()
         try:
-            last = await self._last(scope)
+            last = await self._last.of(scope)
         except BaseException:
             self._audience.remove(scope, listener)
             raise
@@ -137,6 +139,27 @@ class Feed:
         for update in self._pacing.due(now=self._loop.time()):
             self._tell(update)
         self._wake_later()
+
+
+class _SharedReads:
+    """Reads last states for many who join at once: those of one scope share the next read of it."""
+
+    def __init__(self, last: Callable[[Scope], Awaitable[Sequence[Update]]]) -> None:
+        self._last = last
+        self._slots = asyncio.Semaphore(_READS)
+        self._next: dict[Scope, asyncio.Task[Sequence[Update]]] = {}
+
+    async def of(self, scope: Scope) -> Sequence[Update]:
+        """The last states of a scope's tasks, read after this was called."""
+        task = self._next.get(scope)
+        if task is None:
+            task = self._next[scope] = asyncio.get_running_loop().create_task(self._read(scope), name="morag-last")
+        return await asyncio.shield(task)
+
+    async def _read(self, scope: Scope) -> Sequence[Update]:
+        async with self._slots:
+            del self._next[scope]  # whoever comes now might miss something between this read and its joining
+            return await self._last(scope)
 
 
 class _Audience:

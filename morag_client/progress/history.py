@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import datetime
 from typing import Any, Final
 
@@ -60,11 +61,13 @@ class History:
         changed = select(tasks).where(tasks.c.updated_at >= moment).order_by(tasks.c.updated_at.desc())
         return await self._updates(changed.limit(_MOST_MISSED), Scope("all", None))
 
-    async def state_of(self, key: bytes) -> TaskState | None:
-        """How a task is by its row."""
+    async def states_of(self, keys: Collection[bytes]) -> dict[bytes, TaskState]:
+        """How these tasks are by their rows, those that have one."""
+        if not keys:
+            return {}
         tasks = self._tables.tasks
-        found = await self._updates(select(tasks).where(tasks.c.key == key), Scope("all", None))
-        return found[0].state if found else None
+        found = await self._updates(select(tasks).where(tasks.c.key.in_(keys)), Scope("all", None))
+        return {update.key: update.state for update in found}
 
     async def first_of_newest_stored(self, count: int) -> int:
         """The id behind which lie the newest records that wait for handlers, so many of them at most."""

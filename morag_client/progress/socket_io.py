@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import logging
 from collections import deque
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Coroutine, Sequence
 from typing import Any, Final, Protocol
 from urllib.parse import parse_qs
 
@@ -23,6 +23,7 @@ from morag_client.errors import AuthenticationError, ConfigurationError, InboxUn
 from morag_client.progress.feed import Feed, Listener
 from morag_client.progress.scopes import Scope, covered, scope_of
 from morag_client.progress.updates import Update
+from morag_client.progress.wires import Wire, emptied
 
 logger = logging.getLogger("morag_client.progress")
 
@@ -30,7 +31,9 @@ EVENT: Final = "task_update"
 
 _MOST_SCOPES: Final = 100
 _AT_ONCE: Final = 64
-"""So many messages are put into queues before everybody else in the event loop has a turn."""
+"""So many clients are told before everybody else in the event loop has a turn."""
+_TOGETHER: Final = 32
+"""So many updates are put there together, where more than one waits."""
 _STRANGER: Final = 10.0
 """Seconds that a connection may be open without having said who it is."""
 _LARGEST: Final = 64 * 1024
@@ -76,7 +79,7 @@ class Sockets:
         ):
             self._server.on(name, handler)
         self._members: dict[str, _Member] = {}
-        self._wires: dict[str, _Wire] = {}
+        self._wires: dict[str, Wire] = {}
         self._strangers: dict[str, float] = {}
         self._outgoing: deque[tuple[EnginePacket, list[_Member]]] = deque()
         self._pending = 0
@@ -90,7 +93,7 @@ class Sockets:
         if scope["type"] != "websocket":
             await self._server.handle_request(scope, receive, send)
             return
-        wire = _Wire(receive, send)
+        wire = Wire(receive, send)
         sid = parse_qs(scope["query_string"].decode("latin-1")).get("sid", [""])[0]
         if sid:  # a connection that began by polling
             self._wires[sid] = wire
@@ -98,11 +101,9 @@ class Sockets:
         stranger = asyncio.get_running_loop().call_later(_STRANGER, wire.cut_if_strange)
         try:
             await self._server.handle_request(scope, wire.receive, wire.send)
-        except OSError:
-            if not wire.is_cut:
-                raise
         finally:
             stranger.cancel()
+            await wire.close()
             if self._wires.get(sid) is wire:
                 del self._wires[sid]
 
@@ -131,7 +132,7 @@ class Sockets:
         wire = connection.get(_WIRE)
         if wire is not None:
             wire.is_known = True
-            self._wires[eio_sid] = wire
+            self._wires[eio_sid] = member.wire = wire
         # Later, since the client is told that it is connected when this returns.
         self._spawn(self._join_all(member))
 
@@ -205,24 +206,38 @@ class Sockets:
             self._has_outgoing.clear()
             await self._has_outgoing.wait()
             while self._outgoing:
-                packet, members = self._outgoing.popleft()
                 is_behind = self._pending > _MOST_PENDING
-                for sent, member in enumerate(members, 1):
-                    await self._send(packet, member, is_behind=is_behind)
-                    if sent % _AT_ONCE == 0:
+                # All that waits for one client goes over its wire at once, in one write of the event loop's.
+                batch: dict[_Member, list[EnginePacket]] = {}
+                for _ in range(min(_TOGETHER, len(self._outgoing))):
+                    packet, members = self._outgoing.popleft()
+                    self._pending -= len(members)
+                    for member in members:
+                        batch.setdefault(member, []).append(packet)
+                for number, (member, packets) in enumerate(batch.items(), 1):
+                    if not member.is_gone:
+                        await self._send(packets, member, is_behind=is_behind)
+                    if number % _AT_ONCE == 0:
                         await asyncio.sleep(0)
-                self._pending -= len(members)
                 await asyncio.sleep(0)
 
-    async def _send(self, packet: EnginePacket, member: _Member, *, is_behind: bool) -> None:
+    async def _send(self, packets: Sequence[EnginePacket], member: _Member, *, is_behind: bool) -> None:
         engine = self._server.eio
         socket = engine.sockets.get(member.eio_sid)
-        if socket is None or socket.closed or member.is_gone:
+        if socket is None or socket.closed:
             return
-        if is_behind or socket.queue.qsize() >= self._limit:
+        waiting = len(member.wire) if member.wire is not None else socket.queue.qsize()
+        if is_behind or waiting >= self._limit:
             logger.warning(_TOO_SLOW if is_behind else _TOO_LITTLE)
             await self._drop(member.eio_sid)
-        else:
+            return
+        # Who began by polling is told over its wire once there is one, and the library's queue has gone over it.
+        if member.wire is None and socket.upgraded and not socket.upgrading and await emptied(socket.queue):
+            member.wire = self._wires.get(member.eio_sid)
+        if member.wire is not None:
+            member.wire.put(*[packet.encode() for packet in packets])
+            return
+        for packet in packets:
             await engine.send_packet(member.eio_sid, packet)
 
     async def _drop(self, eio_sid: str) -> None:
@@ -265,6 +280,8 @@ class _Member(Listener):
         self.joined: dict[Scope, None] = {}
         self.joining = asyncio.Lock()
         self.is_gone = False
+        self.wire: Wire | None = None
+        """Over which it is told, once it has one."""
 
     def _put(self, update: Update) -> None:
         if not update.is_late:
@@ -272,50 +289,6 @@ class _Member(Listener):
 
 
 _WIRE: Final = "morag_client.wire"
-
-
-class _Wire:
-    """A websocket that can be cut: ASGI has no way to end a connection whose peer does not read."""
-
-    def __init__(self, receive: Callable[[], Any], send: Callable[[Any], Any]) -> None:
-        self._receive = receive
-        self._send = send
-        self._at_work: set[asyncio.Task[Any]] = set()
-        self.is_cut = False
-        self.is_known = False
-
-    async def receive(self) -> Any:
-        gone = {"type": "websocket.disconnect", "code": 1008}
-        return gone if self.is_cut else await self._work(self._receive(), gone)
-
-    async def send(self, message: Any) -> None:
-        if self.is_cut or await self._work(self._send(message), self) is self:
-            raise OSError("the connection was cut")
-
-    def cut(self) -> None:
-        """Ends it, also in the middle of sending."""
-        self.is_cut = True
-        for task in self._at_work:
-            task.cancel()
-
-    def cut_if_strange(self) -> None:
-        if not self.is_known:
-            self.cut()
-
-    async def _work(self, work: Any, when_cut: Any) -> Any:
-        task = asyncio.current_task()
-        if task is None:
-            raise RuntimeError("a websocket is used outside of any task")
-        self._at_work.add(task)
-        try:
-            return await work
-        except asyncio.CancelledError:
-            if not self.is_cut:
-                raise
-            task.uncancel()
-            return when_cut
-        finally:
-            self._at_work.discard(task)
 
 
 def _silenced(name: str) -> logging.Logger:

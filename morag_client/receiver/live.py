@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from uuid import uuid4
 
 from morag_client.config import Settings
-from morag_client.errors import ConfigurationError, InboxError
+from morag_client.errors import ConfigurationError, InboxError, InboxUnavailable
 from morag_client.events.names import UNKNOWN
 from morag_client.inbox.inbox import Inbox
 from morag_client.inbox.lanes import Grant, Granted
@@ -50,6 +50,7 @@ class Live:
         self._sockets: Sockets | None = None
         self._streams: set[Stream] = set()
         self._seen_at = now()
+        self._is_over = False
         self._roll_call: asyncio.Task[None] | None = None
 
     def start(self, *, has_engine: bool) -> None:
@@ -65,19 +66,25 @@ class Live:
             )
 
     async def stop(self) -> None:
-        """Ends every connection and stream."""
-        for stream in list(self._streams):
-            stream.end()
+        """Ends every connection and stream, and what feeds them."""
+        await self.hang_up()
         if self._roll_call is not None:
             self._roll_call.cancel()
             await asyncio.wait([self._roll_call])
-        if self._sockets is not None:
-            await self._sockets.stop()
         if self._observer is not None:
             await self._observer.stop()
         if self._relay is not None:
             await self._relay.stop()
         self.feed.close()
+
+    async def hang_up(self) -> None:
+        """Ends every connection and stream; there will be no others."""
+        self._is_over = True
+        for stream in list(self._streams):
+            stream.end()
+        sockets, self._sockets = self._sockets, None
+        if sockets is not None:
+            await sockets.stop()
 
     @property
     def observes(self) -> bool:
@@ -119,7 +126,9 @@ class Live:
         return {} if self._observer is None else await self._observer.tasks()
 
     def sockets(self) -> Sockets:
-        """What answers `/socket.io`."""
+        """What answers `/socket.io`. Raises InboxUnavailable where the receiver is about to stop."""
+        if self._is_over:
+            raise InboxUnavailable("the receiver is about to stop")
         if self._sockets is None:
             from morag_client.progress.socket_io import Sockets  # noqa: PLC0415  # 100 ms that few receivers need
 
@@ -134,6 +143,8 @@ class Live:
         stream = Stream()
         await self.feed.join(stream, scope)
         self._streams.add(stream)
+        if self._is_over:
+            stream.end()
         try:
             while (update := await stream.next()) is not None:
                 yield update

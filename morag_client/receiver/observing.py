@@ -70,9 +70,14 @@ class Observer:
             if self._cursor is None:
                 self._cursor = await self._history.first_of_newest_stored(MOST_STORED)
             while ids := await self._queries.waiting_ids(after=self._cursor, limit=_BATCH):
-                for record in await self._queries.load(ids):
-                    if record.task_key is not None and record.sequence is None:
-                        await self._take(record.task_key, record)
+                records = [record for record in await self._queries.load(ids) if record.sequence is None]
+                keys = {record.task_key for record in records if record.task_key is not None}
+                stored = await self._history.states_of(keys - self._tasks.keys())
+                for record in records:
+                    if record.task_key is not None:
+                        self._take(record.task_key, record, stored)
+                while len(self._tasks) > MOST_TASKS:
+                    del self._tasks[next(iter(self._tasks))]
                 self._cursor = ids[-1]
 
     async def _watch(self) -> None:
@@ -90,16 +95,13 @@ class Observer:
             except TimeoutError:
                 pass
 
-    async def _take(self, key: bytes, record: Record) -> None:
+    def _take(self, key: bytes, record: Record, stored: Mapping[bytes, TaskState]) -> None:
         known = self._tasks.pop(key, None)
-        state = known.state if known is not None else await self._history.state_of(key)
         work = work_of(record)
         fields = {"name": UNKNOWN} if work.reading is None else work.reading.fields
-        before = state or fresh(record.task_id, record.tenant)
+        before = known.state if known is not None else stored.get(key) or fresh(record.task_id, record.tenant)
         after, is_late = advance(before, fields, received_at=record.received_at)
         self._tasks[key] = last_state(key, after, result=self._result(known, after, record))
-        if len(self._tasks) > MOST_TASKS:
-            del self._tasks[next(iter(self._tasks))]
         self._publish(update_of(key, after, fields, received_at=record.received_at, is_late=is_late))
 
     def _result(self, known: Update | None, state: TaskState, record: Record) -> object:

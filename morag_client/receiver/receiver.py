@@ -405,6 +405,15 @@ class Receiver:
         url = self._location.url
         return url.set(drivername=url.get_backend_name()).render_as_string(hide_password=True)
 
+    async def hang_up(self) -> None:
+        """Ends every connection that follows progress; there will be no others before the next start.
+
+        ASGI servers wait for answers that are under way before they end a lifespan, and a stream never ends by itself.
+        """
+        runtime = self._lifecycle.running
+        if runtime is not None:
+            await runtime.live.hang_up()
+
     async def idle(self) -> None:
         """Returns once no stored record waits for its handlers any more. For tests and orderly ends."""
         runtime = await self._lifecycle.runtime()
