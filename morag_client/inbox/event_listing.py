@@ -20,7 +20,7 @@ WINDOW: Final = 20_000
 _TROUBLED: Final = ("retrying", "failed")
 _COLUMNS: Final = (
     "id", "name", "task_id", "document_id", "step", "stage", "status", "progress_percent", "timestamp",
-    "error_message", "dialect", "source", "tenant", "state", "sequence", "is_late", "received_at", "task_key",
+    "error_message", "dialect", "source", "tenant", "state", "sequence", "is_late", "received_at", "task_key", "belongs_to",
 )  # fmt: skip
 
 
@@ -46,6 +46,8 @@ class EventSummary:
     is_late: bool | None
     received_at: datetime
     task_key: bytes | None
+    belongs_to: int | None
+    """The event that told the same before, 0 for none in particular; None: nothing did."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,7 +41,7 @@ function Question({ question, onEnd, onClose }) {
   return html`<${Dialog} title=${question.title} onClose=${onClose}>
     <form onSubmit=${act}>
       <p>${question.text}</p>
-      <label class="field">Why? <span class="muted">(optional, kept in the audit)</span>
+      <label class="field"><span>Why? <span class="muted">(optional, kept in the audit)</span></span>
         <input ref=${why} type="text" maxlength="1000" autocomplete="off" autofocus />
       </label>
       ${state.error && html`<p class="trouble" role="alert">${visible(state.error)}</p>`}

@@ -17,7 +17,7 @@ export function EventPage({ id }) {
       <${Badge} state=${event.state} />
       ${mayAct && html`<div class="buttons"><button type="button" onClick=${() => ask(replayOf([event], { title: "Replay this event?", done: reload }))}>Replay</button></div>`}</div>
     <${Trouble} error=${error} />
-    <section class="card"><${EventFacts} event=${event} /><${Runs} event=${event} done=${reload} /><${Payload} payload=${payload} event=${event} /></section>`;
+    <section class="card stack"><${EventFacts} event=${event} /><${Runs} event=${event} done=${reload} /><${Payload} payload=${payload} event=${event} /></section>`;
 }
 
 function EventFacts({ event }) {
@@ -39,6 +39,10 @@ function EventFacts({ event }) {
 export function Runs({ event, done }) {
   const mayAct = useMayAct();
   const ask = useConfirm();
+  if (event.belongs_to !== null) {
+    return html`<p class="muted">Superseded: ${event.belongs_to ? html`<${Link} to=${`/events/${event.belongs_to}`}>event ${event.belongs_to}<//>` : "another event"}
+      told the same before, and handlers ran for that one.</p>`;
+  }
   if (event.runs.length === 0) {
     return html`<p class="muted">${event.state === "stored" ? "No handler has looked at it yet." : "No handler asks for it."}</p>`;
   }

@@ -22,7 +22,7 @@ export function Events({ params }) {
         { label: "Event", cell: (event) => html`<${Link} to=${`/events/${event.id}`} class="id clip">${visible(event.name)}<//>` },
         { label: "Task", cell: (event) => (event.task_key ? html`<${Link} to=${`/tasks/${event.task_key}`} class="id clip">${visible(event.task_id ?? "by its URL")}<//>` : html`<span class="muted">none</span>`) },
         { label: "Document", cell: (event) => html`<span class="clip">${visible(event.document_id ?? "–")}</span>` },
-        { label: "State", cell: (event) => html`<${Badge} state=${event.state} />${event.is_late ? html` <${Badge} state="late">late<//>` : ""}` },
+        { label: "State", cell: (event) => html`<${Badge} state=${event.state} />${event.is_late ? html` <${Badge} state="late">late<//>` : ""}${event.belongs_to !== null ? html` <span class="badge wait">superseded</span>` : ""}` },
         { label: "Received", class: "number", cell: (event) => html`<${Moment} at=${event.received_at} />` },
       ]} /></section>
       <div class="pages">

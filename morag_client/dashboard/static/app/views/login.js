@@ -21,7 +21,7 @@ export function Login({ onDone }) {
   };
   return html`<main class="login"><form class="card" onSubmit=${enter}>
     <${Title} name="Log in" />
-    <label class="field">Your name <span class="muted">(for the audit)</span>
+    <label class="field"><span>Your name <span class="muted">(for the audit)</span></span>
       <input ref=${name} name="name" autocomplete="username" maxlength="64" autofocus /></label>
     <label class="field">Password
       <input ref=${password} name="password" type="password" autocomplete="current-password" required /></label>

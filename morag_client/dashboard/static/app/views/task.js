@@ -94,6 +94,7 @@ function EventItem({ event, done }) {
       <span class="name id clip">${visible(event.name)}</span>
       <span class="marks">
         ${event.is_late && html`<${Badge} state="late">late<//>`}
+        ${event.belongs_to !== null && html`<span class="badge wait" title="Another event told the same before">superseded</span>`}
         ${event.source !== "webhook" && html`<span class="badge wait">${visible(event.source)}</span>`}
         ${event.runs.length === 0 && event.state === "handled" ? html`<span class="muted">no handler</span>` : html`<${Badge} state=${worst?.state ?? event.state} />`}
       </span>
