@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from morag_client.cli.acting import Why, counted, login_name, progress_bar
-from morag_client.cli.inboxes import opened_inbox
+from morag_client.cli.inboxes import opened_inbox, printable
 from morag_client.cli.serving import DatabaseUrl
 from morag_client.cli.times import AGES, parse_age
 
@@ -144,6 +144,6 @@ def _say(report: Report, *, is_dry: bool) -> None:
         if number:
             typer.echo(f"{counted(number, 'task')} {said}")
     for limit in report.limits:
-        typer.echo(f"note: {limit}", err=True)
+        typer.echo(f"note: {printable(limit)}", err=True)
     for error in report.errors:
-        typer.echo(f"error: {error}", err=True)
+        typer.echo(f"error: {printable(error)}", err=True)

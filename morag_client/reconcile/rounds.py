@@ -75,7 +75,7 @@ class Rounds:
     def _after(self, report: Report) -> float:
         if report.made:
             made = ", ".join(f"{number} {name}" for name, number in report.made.items())
-            logger.info("asked MoRAG about %d tasks, and made %s", report.asked, made)
+            logger.info("tasks that MoRAG was asked about: %d; events that were made: %s", report.asked, made)
         if report.errors and (report.is_broken_off or not report.asked):
             return max(self._after_trouble(f"MoRAG could not be asked: {report.errors[0]}"), report.wait or 0.0)
         if self._failures:
