@@ -240,6 +240,6 @@ def _announce(receiver: Receiver, listener: socket.socket) -> None:
     typer.echo(f"Inbox         {receiver.inbox_url}")
     handlers = receiver.handler_names
     typer.echo(f"Handlers      {', '.join(handlers) if handlers else 'none: deliveries are stored and wait for some'}")
-    if receiver.settings.inspect:
-        typer.echo(f"Look inside   http://{shown}:{port}/webhooks and /api/events")
+    if receiver.settings.inspect or receiver.settings.dashboard_password is not None:
+        typer.echo(f"Look inside   http://{shown}:{port}/dashboard")
     sys.stdout.flush()

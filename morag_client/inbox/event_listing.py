@@ -20,7 +20,8 @@ WINDOW: Final = 20_000
 _TROUBLED: Final = ("retrying", "failed")
 _COLUMNS: Final = (
     "id", "name", "task_id", "document_id", "step", "stage", "status", "progress_percent", "timestamp",
-    "error_message", "dialect", "source", "tenant", "state", "sequence", "is_late", "received_at", "task_key", "belongs_to",
+    "error_message", "dialect", "source", "tenant", "state", "sequence", "is_late", "received_at", "task_key",
+    "belongs_to",
 )  # fmt: skip
 
 

@@ -6,7 +6,7 @@ import { Copy, useSession } from "../ui.js";
 export function FirstStep() {
   const { webhook, has_handlers: hasHandlers } = useSession();
   const url = webhook.startsWith("http") ? webhook : new URL("../webhook", ROOT).href;
-  const emit = `morag-client emit ${url}`;
+  const emit = `morag-client emit --url ${url}`;
   return html`<section class="card first" aria-labelledby="first">
     <h2 id="first">Nothing has arrived yet</h2>
     <ol>
