@@ -241,5 +241,5 @@ def _announce(receiver: Receiver, listener: socket.socket) -> None:
     handlers = receiver.handler_names
     typer.echo(f"Handlers      {', '.join(handlers) if handlers else 'none: deliveries are stored and wait for some'}")
     if receiver.settings.inspect or receiver.settings.dashboard_password is not None:
-        typer.echo(f"Look inside   http://{shown}:{port}/dashboard")
+        typer.echo(f"Look inside   http://{shown}:{port}/dashboard, /webhooks and /api/events")
     sys.stdout.flush()
