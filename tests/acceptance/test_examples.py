@@ -29,7 +29,7 @@ EXAMPLES = sorted(path for path in (ROOT / "examples").iterdir() if path.is_dir(
 def test_every_example_has_a_test():
     names = ["01_first_handler", "02_fastapi", "03_exactly_once_money", "04_tests"]
     names += ["05_forwarding", "06_mail_on_failure", "07_live_page", "08_login", "09_batch_report"]
-    names += ["10_submit_and_stream", "11_next_job"]
+    names += ["10_submit_and_stream", "11_next_job", "12_recover_after_downtime"]
     assert [path.name for path in EXAMPLES] == names
 
 

@@ -26,6 +26,7 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 BATCH = EXAMPLES / "09_batch_report"
 STREAM = EXAMPLES / "10_submit_and_stream"
 NEXT_JOB = EXAMPLES / "11_next_job"
+RECOVER = EXAMPLES / "12_recover_after_downtime"
 
 
 @pytest.mark.parametrize("profile", ["guide", "r1", "r2"])
@@ -157,6 +158,39 @@ def test_next_job(profile, tmp_path):
         assert replayed.returncode == 0, replayed.stdout + replayed.stderr
         receiving.eventually(lambda: runs(tmp_path) == [(1, "succeeded")], seconds=20)  # a replay begins with the first
         assert (run("work"), jobs(tmp_path), len(chunks)) == ("", 1, 1)
+
+
+@pytest.mark.parametrize("how", ["by the command line", "in code"])
+def test_recover_after_downtime(how, tmp_path):
+    fill(tmp_path, "tides.md", "moon.md", "sea.md", "figures.xyz")
+    with mocking.asked(speed=0.3, max_retries=0) as morag:
+        # given a receiver that is killed while documents are under way, one of which has failed
+        with recovering(morag, tmp_path) as process:
+            known = submit(morag, tmp_path, "tides.md", "moon.md", "figures.xyz")
+            receiving.eventually(lambda: notes(tmp_path), seconds=20)
+            process.kill()
+            process.wait()
+        assert notes(tmp_path) == ["figures.xyz: task.failed, by webhook"]
+        # and another that is submitted while nobody listens
+        unknown = submit(morag, tmp_path, "sea.md")[0]
+        for task in [*known, unknown]:
+            morag.wait(task)
+        # when it is asked how they stand, and asked again, and again when the receiver is back
+        if how == "in code":
+            assert "'task.completed': 3" in example(morag, tmp_path, "reconcile")
+        else:
+            assert "3 task.completed made" in reconcile(morag, tmp_path)
+        assert "made" not in reconcile(morag, tmp_path)
+        with recovering(morag, tmp_path):
+            receiving.eventually(lambda: len(notes(tmp_path)) >= 4, seconds=20)
+            assert "made" not in reconcile(morag, tmp_path)
+    # then each document was handled once
+    ended = [f"{document}: task.completed, by reconcile" for document in ("moon.md", "tides.md", unknown)]
+    assert sorted(notes(tmp_path)) == sorted(["figures.xyz: task.failed, by webhook", *ended])
+    assert runs(tmp_path) == [(1, "succeeded")] * 4
+    # and is as MoRAG says
+    told = receiving.query(tmp_path, "SELECT task_id, state FROM webhook_tasks WHERE task_id IS NOT NULL")
+    assert dict(told) == {**dict.fromkeys([*known[:2], unknown], "completed"), known[2]: "failed"}
 
 
 def fill(folder: Path, *names: str) -> None:
@@ -294,3 +328,54 @@ def runs(folder: Path) -> list[tuple[Any, ...]]:
 
 def jobs(folder: Path) -> int:
     return receiving.query(folder, "SELECT count(*) FROM jobs")[0][0]
+
+
+@contextlib.contextmanager
+def recovering(morag: mocking.Asked, tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """The receiver of the example, served as its README says."""
+    command = [commands.COMMAND, "serve", "app:receiver", "--port", f"{port_of(tmp_path)}"]
+    with serving(command, RECOVER, tmp_path, morag, **of_recovery(tmp_path)) as process:
+        yield process
+
+
+def port_of(folder: Path) -> int:
+    """A port that stays the same, as webhooks go there; free when it is first asked for."""
+    kept = folder / "port"
+    if not kept.exists():
+        kept.write_text(f"{free_port()}")
+    return int(kept.read_text())
+
+
+def of_recovery(folder: Path) -> dict[str, str]:
+    return {"MORAG_PUBLIC_URL": f"http://127.0.0.1:{port_of(folder)}", "NOTES_FILE": str(folder / "notes.txt")}
+
+
+def example(morag: mocking.Asked, folder: Path, *arguments: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", RECOVER / "app.py", *arguments],
+        cwd=folder,
+        env=variables(morag, **inbox(folder), **of_recovery(folder)),
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def submit(morag: mocking.Asked, folder: Path, *names: str) -> list[str]:
+    """The ids of the tasks."""
+    return [line.rpartition(" ")[2] for line in example(morag, folder, "submit", *names).splitlines()]
+
+
+def reconcile(morag: mocking.Asked, folder: Path) -> str:
+    given = variables(morag, **inbox(folder), **of_recovery(folder))
+    done = commands.run(folder, "reconcile", secret=None, **given)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def notes(folder: Path) -> list[str]:
+    path = folder / "notes.txt"
+    return path.read_text().splitlines() if path.exists() else []
