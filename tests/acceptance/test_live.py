@@ -15,7 +15,8 @@ import sockets
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
-from morag_client import ConfigurationError, Event, Receiver, Registry, Tenant
+from morag_client import ConfigurationError, Context, Event, Receiver, Registry, RetryLater, RetryPolicy, Tenant
+from morag_client.progress import feed
 
 KEY = "a long random text for tests"
 
@@ -308,6 +309,26 @@ def test_subscribing_within_what_is_granted(receiver: Receiver, url: str) -> Non
         assert "not among what" in client.ask("subscribe", {"task": "task-2"})["error"]
         assert "expected" in client.ask("subscribe", "everything")["error"]
         assert client.ask("subscribe", {"task": "task-1"}) == {"status": "subscribed"}
+
+
+def test_a_retry_is_nothing_new(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(feed, "_SETTLED", 0.01)
+    attempts: list[int] = []
+    failing = Registry()
+
+    @failing.on("task.completed", name="fail", retry=RetryPolicy(attempts=2, first=0.5, cap=0.5))
+    async def fail(event: Event, context: Context) -> None:
+        attempts.append(context.attempt)
+        if context.attempt == 1:
+            raise RetryLater(after=0.5)
+
+    with servers.serving(receiving.receiver_of(tmp_path, failing, inspect=True)) as url:
+        post(url, deliveries.task_body(status="completed"))
+        receiving.eventually(lambda: attempts == [1])
+        with sockets.connected(url) as client:
+            assert client.receive()["sequence"] == 1
+            receiving.eventually(lambda: attempts == [1, 2])
+            assert client.is_silent()
 
 
 def test_tenants_tasks_are_kept_apart(tmp_path: Path) -> None:

@@ -5,7 +5,18 @@ from __future__ import annotations
 import subprocess
 import sys
 
-NOT_FOR_A_RECEIVER = {"typer", "click", "rich", "uvicorn", "socketio", "httpx2", "alembic", "starlette.testclient"}
+NOT_FOR_A_RECEIVER = {
+    "typer",
+    "click",
+    "rich",
+    "uvicorn",
+    "socketio",
+    "engineio",
+    "redis",
+    "httpx2",
+    "alembic",
+    "starlette.testclient",
+}
 
 
 def loaded_by(code: str) -> set[str]:
