@@ -6,6 +6,9 @@ import subprocess
 import sys
 
 NOT_FOR_A_RECEIVER = {
+    *("typer", "click", "rich", "uvicorn", "socketio", "engineio", "redis", "httpx2", "alembic"),
+    "starlette.testclient",
+}
     "typer",
     "click",
     "rich",
