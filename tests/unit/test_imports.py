@@ -9,17 +9,6 @@ NOT_FOR_A_RECEIVER = {
     *("typer", "click", "rich", "uvicorn", "socketio", "engineio", "redis", "httpx2", "alembic"),
     "starlette.testclient",
 }
-    "typer",
-    "click",
-    "rich",
-    "uvicorn",
-    "socketio",
-    "engineio",
-    "redis",
-    "httpx2",
-    "alembic",
-    "starlette.testclient",
-}
 
 
 def loaded_by(code: str) -> set[str]:
