@@ -36,7 +36,7 @@ def names_in(folder: Path) -> list[str]:
 
 
 def whole(content: bytes = CONTENT, *, upto: int | None = None, **headers: str) -> Scene:
-    return sends(head(200, content_length=str(len(content)), **headers) + content[:upto], resets=upto is not None)
+    return sends(head(200, content_length=str(len(content)), **headers) + content[:upto])
 
 
 def part(content: bytes = CONTENT, *, upto: int | None = None, **headers: str) -> Scene:
@@ -46,9 +46,7 @@ def part(content: bytes = CONTENT, *, upto: int | None = None, **headers: str) -
         first = int(asked.headers["range"].removeprefix("bytes=").removesuffix("-"))
         told = {"content-range": f"bytes {first}-{len(content) - 1}/{len(content)}", **headers}
         told = {name.replace("_", "-"): value for name, value in told.items()}
-        sends(
-            head(206, content_length=str(len(content) - first), **told) + content[first:upto], resets=upto is not None
-        )(connection, asked)
+        sends(head(206, content_length=str(len(content) - first), **told) + content[first:upto])(connection, asked)
 
     return scene
 
@@ -78,7 +76,9 @@ def test_a_break_is_gone_on_from(kind: Kind, tmp_path: Path) -> None:
     [
         (whole(), CONTENT),  # Range is not honoured
         (whole(b"another"), b"another"),  # it has changed, If-Range says so
-        (part(b"x" * 999_999), b"fresh"),  # another size
+        (part(b"x" * 999_999), b"fresh"),  # it is shorter now
+        (part(b"x" * 2_000_000), b"fresh"),  # it is longer now
+        (sends(head(206, content_length="724000", content_range="bytes 0-723999/1024000") + b"x" * 724_000), b"fresh"),
         (part(etag='"b"'), b"fresh"),  # another tag
         (says({"detail": "no such range"}, 416), b"fresh"),
         (sends(head(206, content_length="3", content_range="bytes 5-7/1024000") + b"abc"), b"fresh"),
@@ -93,6 +93,18 @@ def test_what_came_is_never_put_together_with_another(
         place = fetched(kind, server.url, tmp_path)
 
     assert place.read_bytes() == expected
+
+
+@both
+def test_a_server_may_give_less_at_once_than_is_asked_for(kind: Kind, tmp_path: Path) -> None:
+    def some(first: int, last: int) -> Scene:
+        told = f"bytes {first}-{last - 1}/{len(CONTENT)}"
+        return sends(head(206, content_length=str(last - first), content_range=told) + CONTENT[first:last])
+
+    with scripted(whole(upto=300_000), some(300_000, 600_000), some(600_000, 900_000), part()) as server:
+        place = fetched(kind, server.url, tmp_path)
+
+    assert place.read_bytes() == CONTENT
 
 
 @both
