@@ -26,7 +26,8 @@ _AT_ONCE: Final = 8
 """Questions to MoRAG at a time, whatever the number of tasks."""
 _PAUSE: Final = 0.25
 _PAUSE_PER_TASK: Final = 0.01
-_SILENCE: Final = 30.0
+SILENCE: Final = 30.0
+"""Seconds without an event after which MoRAG is asked: a webhook may be lost."""
 _MOST_EVENTS: Final = 1000
 
 
@@ -75,9 +76,10 @@ class ByAsking:
 class ByInbox:
     """Looks into a receiver's inbox; of a task that is silent for long, MoRAG is asked, where it can be."""
 
-    def __init__(self, queries: TaskQueries, client: AsyncMoragClient | None) -> None:
+    def __init__(self, queries: TaskQueries, client: AsyncMoragClient, *, silence: float = SILENCE) -> None:
         self.queries = queries
         self._client = client
+        self._silence = silence
         self._turn = asyncio.Lock()
         self._following = 0
 
@@ -87,24 +89,17 @@ class ByInbox:
         heard_at = time.monotonic()
         self._following += 1
         try:
-            while True:
+            while known is None or not has_ended(known):
                 async with self._turn:
-                    found = await self._look(task_id)
-                if found is None and time.monotonic() - heard_at > _SILENCE:
+                    found = await self._look(task_id) or known
+                if found == known and time.monotonic() - heard_at > self._silence:
                     heard_at = time.monotonic()
-                    found = await self._asked(task_id, known)
-                if found is not None and (known is None or found != known):
+                    found = await self._asked(task_id, known) or known
+                if found is not None and found != known:
                     known, heard_at = found, time.monotonic()
                     yield found
-                    if has_ended(found):
-                        return
-                elif known is not None and time.monotonic() - heard_at > _SILENCE:
-                    heard_at = time.monotonic()
-                    ended = await self._asked(task_id, known)
-                    if ended is not None:
-                        yield ended
-                        return
-                await asyncio.sleep(max(_PAUSE, self._following * _PAUSE_PER_TASK))
+                else:
+                    await asyncio.sleep(max(_PAUSE, self._following * _PAUSE_PER_TASK))
         finally:
             self._following -= 1
 
@@ -121,8 +116,6 @@ class ByInbox:
         """How the task ended by MoRAG's account; None where it has not, or that cannot be known."""
         from morag_client.api.standing import of_status  # noqa: PLC0415  # the CLI's help needs none of it
 
-        if self._client is None:
-            return None
         try:
             stands = of_status(await self._client.status(task_id))
         except ApiError:

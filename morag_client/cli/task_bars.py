@@ -47,6 +47,8 @@ class TaskBars:
             if has_steps and state is not None and drawn + len(state.steps) < height:
                 drawn += len(state.steps)
                 yield from (_step(name, step, is_ascii=is_ascii) for name, step in _in_order(state.steps))
+        if not names:
+            yield Text("  No task is under way; Ctrl-C ends this.", "bright_black")
         if len(names) > _FEW:
             yield Text("  " + counts(self._followed), "bold")
 
