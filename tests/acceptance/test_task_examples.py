@@ -15,6 +15,7 @@ from typing import Any
 
 import browsing
 import commands
+import deliveries
 import httpx2
 import mocking
 import proxies
@@ -22,11 +23,15 @@ import pytest
 import receiving
 from playwright.sync_api import expect
 
+from morag_client import Settings, webhook_url
+
 EXAMPLES = Path(__file__).parents[2] / "examples"
 BATCH = EXAMPLES / "09_batch_report"
 STREAM = EXAMPLES / "10_submit_and_stream"
 NEXT_JOB = EXAMPLES / "11_next_job"
 RECOVER = EXAMPLES / "12_recover_after_downtime"
+SIGNING_KEY = "a key of the tests"
+JSON = {"Content-Type": "application/json"}
 
 
 @pytest.mark.parametrize("profile", ["guide", "r1", "r2"])
@@ -160,6 +165,23 @@ def test_next_job(profile, tmp_path):
         assert (run("work"), jobs(tmp_path), len(chunks)) == ("", 1, 1)
 
 
+@pytest.mark.filterwarnings("ignore:public_url leads to")
+def test_next_job_fetches_what_the_webhook_names(tmp_path):
+    with mocking.asked() as morag, proxied(morag) as proxy, taking_jobs(morag, proxy, tmp_path) as run:
+        # given webhooks of a task that name the chunks of another, and have no others
+        chunks = f"/api/files/temp/{morag.ingest()}/chunks.json"
+        named = deliveries.step_body("a-task", data={"chunks_file_url": chunks})
+        settings = Settings.load(signing_key=SIGNING_KEY, public_url=f"http://127.0.0.1:{port_of(tmp_path)}")
+        # when they arrive
+        for body in (named, deliveries.task_body("a-task", "completed", result={})):
+            told = httpx2.post(webhook_url(settings, document="tides"), content=body, headers=JSON)
+            assert told.status_code == 200, told.text
+        # then it is those that the job is about
+        receiving.eventually(lambda: jobs(tmp_path) == 1, seconds=20)
+        assert (tmp_path / "chunks/a-task.json").read_bytes() == morag.get(chunks).content
+        assert run("work").startswith("tides: ")
+
+
 @pytest.mark.parametrize("how", ["by the command line", "in code"])
 def test_recover_after_downtime(how, tmp_path):
     fill(tmp_path, "tides.md", "moon.md", "sea.md", "figures.xyz")
@@ -287,9 +309,10 @@ def proxied(morag: mocking.Asked) -> Iterator[proxies.Proxy]:
 @contextlib.contextmanager
 def taking_jobs(morag: mocking.Asked, proxy: proxies.Proxy, tmp_path: Path) -> Iterator[Callable[..., str]]:
     """The application, served, which asks through the proxy; what is given runs its other commands, which do not."""
-    port = free_port()
+    port = port_of(tmp_path)
     given = {
         "MORAG_PUBLIC_URL": f"http://127.0.0.1:{port}",
+        "MORAG_SIGNING_KEY": SIGNING_KEY,
         "MORAG_RETRY_FIRST": "0.5",
         "CHUNKS_FOLDER": str(tmp_path / "chunks"),
     }
