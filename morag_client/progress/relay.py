@@ -25,6 +25,8 @@ _MOST_WAITING: Final = 1000
 _PATIENCE: Final = 3.0
 _PAUSES: Final = (0.1, 0.5, 1.0, 2.0)
 _LOOK: Final = 2.0
+_SILENCE: Final = 3 * _LOOK + 1.0
+"""Seconds without so much as our own signs of life, after which a connection is not believed in any more."""
 _AGAIN: Final = b"again"
 
 
@@ -52,6 +54,7 @@ class RedisRelay:
         self._waiting: deque[Update] = deque(maxlen=_MOST_WAITING)
         self._has_news = asyncio.Event()
         self._has_lost = False
+        self._wants_sign = False
         self._is_cut_off = True
         self._parts: list[asyncio.Task[None]] = []
 
@@ -62,7 +65,7 @@ class RedisRelay:
 
     def start(self) -> None:
         """Begins; where Redis does not answer, it is tried again and again."""
-        for part in (self._receive(), self._send(), self._look_while_cut_off()):
+        for part in (self._receive(), self._send(), self._keep_looking()):
             self._parts.append(asyncio.get_running_loop().create_task(part, name="morag-relay"))
 
     async def stop(self) -> None:
@@ -84,7 +87,7 @@ class RedisRelay:
     async def _send(self) -> None:
         failures = 0
         while True:
-            if not self._waiting and not self._has_lost:
+            if not (self._waiting or self._has_lost or self._wants_sign):
                 self._has_news.clear()
                 await self._has_news.wait()
             try:
@@ -99,9 +102,9 @@ class RedisRelay:
     async def _send_all(self) -> None:
         while self._waiting:
             await self._post(encode(self._waiting.popleft()))
-        if self._has_lost:
-            await self._post(_AGAIN)
-            self._has_lost = False
+        if self._has_lost or self._wants_sign:
+            await self._post(_AGAIN if self._has_lost else b"")
+            self._has_lost = self._wants_sign = False
 
     async def _post(self, text: bytes) -> None:
         async with asyncio.timeout(_PATIENCE):
@@ -116,8 +119,12 @@ class RedisRelay:
                         await subscription.subscribe(self._channel)
                     self._is_cut_off, failures = False, 0
                     await self._look()
-                    async for message in subscription.listen():
-                        await self._taken(message.get("data"))
+                    while True:
+                        # Our own signs of life come back. Where they do not, nothing does, whoever has forgotten us.
+                        async with asyncio.timeout(_SILENCE):
+                            message = await subscription.get_message(timeout=None)
+                        if message is not None:
+                            await self._taken(message.get("data"))
             except Exception as error:
                 self._is_cut_off = True
                 self._say(failures, "progress of other processes does not arrive: %s", error)
@@ -126,7 +133,7 @@ class RedisRelay:
 
     async def _taken(self, data: Any) -> None:
         sender, _, text = bytes(data).partition(b" ")
-        if sender == self._name:
+        if sender == self._name or not text:
             return
         if text == _AGAIN:
             await self._look()
@@ -136,9 +143,11 @@ class RedisRelay:
         except (ValueError, KeyError, TypeError):
             logger.warning("something else than progress came by the channel %r of Redis", self._channel)
 
-    async def _look_while_cut_off(self) -> None:
+    async def _keep_looking(self) -> None:
         while True:
             await asyncio.sleep(_LOOK)
+            self._wants_sign = True
+            self._has_news.set()
             if self._is_cut_off:
                 await self._look()
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import commands
 import deliveries
+import proxies
 import pytest
 import receiving
 import servers
@@ -112,6 +113,24 @@ def test_the_clients_of_each_hear_of_both_also_around_an_outage(redis: Redis, tm
         for client in (here, there):
             assert client.receive_until(2, task="task-2")[-1] == 2
     assert "ERROR" not in one.output + other.output
+
+
+def test_a_connection_that_hangs_for_ever_is_found_out(redis: Redis, tmp_path: Path) -> None:
+    with (
+        proxies.before(f"redis://127.0.0.1:{redis.port}") as proxy,
+        two(tmp_path, MORAG_REDIS_URL=proxy.through(f"redis://127.0.0.1:{redis.port}")) as (one, other),
+        sockets.connected(other.url) as client,
+    ):
+        post(one.url, deliveries.task_body())
+        assert client.receive_until(1)[-1] == 1
+        # when whatever is in between forgets the connections
+        proxy.strand()
+        post(one.url, deliveries.step_body())
+        # then the client is told all the same, and by Redis again in the end
+        assert client.receive_until(2, seconds=30)[-1] == 2
+        receiving.eventually(lambda: proxy.connections >= 4, seconds=20)
+        post(one.url, deliveries.step_body(step="ingestion"))
+        assert client.receive_until(3)[-1] == 3
 
 
 def test_those_of_another_channel_are_not_heard(redis: Redis, tmp_path: Path) -> None:
