@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import commands
+import databases
 import deliveries
 import proxies
 import pytest
 import receiving
 import servers
 import sockets
+
+SERVICE = urlsplit(os.environ.get("MORAG_TEST_REDIS", "redis://127.0.0.1:6379"))
+"""One that runs, where there is no `redis-server` to be started and killed."""
 
 APP = """
 from morag_client import Receiver, Registry
@@ -58,10 +64,28 @@ class Redis:
         return False
 
 
+class Reached:
+    """A Redis that runs already, behind a proxy that can be told that nobody is there."""
+
+    def __init__(self, proxy: proxies.Proxy) -> None:
+        self._proxy = proxy
+        self.port = proxy.port
+
+    def start(self) -> None:
+        self._proxy.set("pass")
+
+    def kill(self) -> None:
+        self._proxy.set("refuse")
+
+
 @pytest.fixture
-def redis(tmp_path: Path) -> Iterator[Redis]:
+def redis(tmp_path: Path) -> Iterator[Redis | Reached]:
     if shutil.which("redis-server") is None:
-        pytest.skip("there is no redis-server")
+        with contextlib.suppress(OSError), socket.create_connection((SERVICE.hostname, SERVICE.port), 1):
+            with proxies.before(SERVICE.geturl()) as proxy:
+                yield Reached(proxy)
+            return
+        (pytest.fail if "redis" in databases.REQUIRED else pytest.skip)(f"there is no Redis at {SERVICE.geturl()}")
     redis = Redis(tmp_path)
     redis.start()
     yield redis
@@ -72,7 +96,8 @@ def redis(tmp_path: Path) -> Iterator[Redis]:
 def two(folder: Path, **variables: str) -> Iterator[tuple[commands.Served, commands.Served]]:
     """Two processes with handlers on one inbox."""
     (folder / "app.py").write_text(APP)
-    variables = {"MORAG_DATABASE_URL": receiving.url_of(folder), "MORAG_LEASE": "3", **variables}
+    settings = {"MORAG_DATABASE_URL": receiving.url_of(folder), "MORAG_LEASE": "3", "MORAG_REDIS_CHANNEL": str(folder)}
+    variables = {**settings, **variables}
     with (
         commands.served(folder, "app:receiver", "--inspect", **variables) as one,
         commands.served(folder, "app:receiver", "--inspect", **variables) as other,
@@ -85,7 +110,7 @@ def post(url: str, *bodies: bytes) -> None:
         assert servers.exchange(url, servers.request_bytes(body, servers.signed(body))).status == 200
 
 
-def test_the_clients_of_each_hear_of_both_also_around_an_outage(redis: Redis, tmp_path: Path) -> None:
+def test_the_clients_of_each_hear_of_both_also_around_an_outage(redis: Redis | Reached, tmp_path: Path) -> None:
     url = f"redis://127.0.0.1:{redis.port}"
     with (
         two(tmp_path, MORAG_REDIS_URL=url) as (one, other),
@@ -115,7 +140,7 @@ def test_the_clients_of_each_hear_of_both_also_around_an_outage(redis: Redis, tm
     assert "ERROR" not in one.output + other.output
 
 
-def test_a_connection_that_hangs_for_ever_is_found_out(redis: Redis, tmp_path: Path) -> None:
+def test_a_connection_that_hangs_for_ever_is_found_out(redis: Redis | Reached, tmp_path: Path) -> None:
     with (
         proxies.before(f"redis://127.0.0.1:{redis.port}") as proxy,
         two(tmp_path, MORAG_REDIS_URL=proxy.through(f"redis://127.0.0.1:{redis.port}")) as (one, other),
@@ -133,7 +158,7 @@ def test_a_connection_that_hangs_for_ever_is_found_out(redis: Redis, tmp_path: P
         assert client.receive_until(3)[-1] == 3
 
 
-def test_those_of_another_channel_are_not_heard(redis: Redis, tmp_path: Path) -> None:
+def test_those_of_another_channel_are_not_heard(redis: Redis | Reached, tmp_path: Path) -> None:
     folders = [tmp_path / name for name in ("a", "b")]
     variables = {"MORAG_REDIS_URL": f"redis://127.0.0.1:{redis.port}"}
     with contextlib.ExitStack() as stack:
@@ -141,7 +166,7 @@ def test_those_of_another_channel_are_not_heard(redis: Redis, tmp_path: Path) ->
         for folder in folders:
             folder.mkdir()
             (folder / "app.py").write_text(APP)
-            settings = {**variables, "MORAG_DATABASE_URL": receiving.url_of(folder), "MORAG_REDIS_CHANNEL": folder.name}
+            settings = {**variables, "MORAG_DATABASE_URL": receiving.url_of(folder), "MORAG_REDIS_CHANNEL": str(folder)}
             urls.append(stack.enter_context(commands.served(folder, "app:receiver", "--inspect", **settings)).url)
         theirs = stack.enter_context(sockets.connected(urls[1]))
         ours = stack.enter_context(sockets.connected(urls[0]))
