@@ -73,6 +73,10 @@ class Terminal:
         """`\x03` is Ctrl-C, which the terminal makes a signal of."""
         os.write(self._ours, keys)
 
+    def signal(self, number: int) -> None:
+        """Sends a signal, from outside of the terminal."""
+        self._process.send_signal(number)
+
     def end(self) -> int:
         """The exit code, once the command has ended and everything was read."""
         deadline = time.monotonic() + 20

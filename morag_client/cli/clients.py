@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import logging
+import signal
 from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
 
@@ -99,11 +100,27 @@ def errors_in_words() -> Iterator[None]:
         raise typer.Exit(1) from None
 
 
+def run(work: Coroutine[Any, Any, Result]) -> Result:
+    """Runs it in an event loop of its own. SIGTERM is the same as Ctrl-C: raises KeyboardInterrupt."""
+
+    async def until_told() -> Result:
+        itself = asyncio.current_task()
+        if itself is not None:
+            with contextlib.suppress(NotImplementedError):  # as on Windows
+                asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, itself.cancel)
+        return await work
+
+    try:
+        return asyncio.run(until_told())
+    except asyncio.CancelledError:
+        raise KeyboardInterrupt from None
+
+
 def ask(question: Coroutine[Any, Any, Result]) -> Result:
     """The answer to a question that can be broken off. Raises typer.Exit for ApiError (1) and for Ctrl-C (130)."""
     try:
         with errors_in_words():
-            return asyncio.run(question)
+            return run(question)
     except KeyboardInterrupt:
         typer.echo("interrupted", err=True)
         raise typer.Exit(INTERRUPTED) from None

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 import typer
 
 from morag_client.api.downloads import plain_name
-from morag_client.cli.clients import INTERRUPTED, client_of, line_of, said
+from morag_client.cli.clients import INTERRUPTED, client_of, line_of, run, said
 from morag_client.cli.downloading import nothing_of
 from morag_client.cli.following import finish
 from morag_client.cli.inboxes import printable
@@ -73,7 +73,7 @@ class Fetches:
     ) -> None:
         """Runs it. Raises typer.Exit: 1 where one could not be had, 130 after Ctrl-C."""
         try:
-            asyncio.run(self._go(source, files, concurrency=concurrency, api_url=api_url, api_version=api_version))
+            run(self._go(source, files, concurrency=concurrency, api_url=api_url, api_version=api_version))
         except KeyboardInterrupt:
             left = self._count - self._saved - len(self._failed)
             typer.echo(f"interrupted; {left:,} of {self._count:,} were not fetched", err=True)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import sys
+import time
 from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
 from typing import Final, Self
@@ -22,6 +24,8 @@ _A_SECOND: Final = 8
 _FULL: Final = "━"
 _HALF: Final = "╸"
 _SHORTEST: Final = 3
+_ALIKE: Final = 60.0
+"""Seconds in which a warning is not repeated."""
 
 
 class Screen:
@@ -63,6 +67,10 @@ class Screen:
 
     def __enter__(self) -> Self:
         logging.getLogger("morag_client").addHandler(self._log)
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                # Names may hold what the terminal's encoding does not.
+                stream.reconfigure(errors="replace")
         if self.moves:
             self._live.start()
         return self
@@ -92,14 +100,18 @@ class _Drawing:
 
 
 class _Notes(logging.Handler):
-    """Warnings of the library, among the other lines."""
+    """Warnings of the library among the other lines; of many that are alike, as of each of many tasks, the first."""
 
     def __init__(self, note: Callable[[str], None]) -> None:
         super().__init__(logging.WARNING)
         self._note = note
+        self._said: dict[str, float] = {}
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._note(printable(record.getMessage()))
+        now = time.monotonic()
+        if now - self._said.get(str(record.msg), -_ALIKE) >= _ALIKE:
+            self._said[str(record.msg)] = now
+            self._note(printable(f"warning: {record.getMessage()}"))
 
 
 def bar(parts: Sequence[tuple[float, str]], width: int, *, is_ascii: bool) -> Text:

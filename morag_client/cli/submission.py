@@ -12,7 +12,7 @@ import typer
 from rich.text import Text
 
 from morag_client.api.async_client import AsyncMoragClient
-from morag_client.cli.clients import client_of, line_of, said
+from morag_client.cli.clients import client_of, line_of, run, said
 from morag_client.cli.following import Followed, Ways, finish
 from morag_client.cli.inboxes import printable
 from morag_client.cli.screens import Screen
@@ -66,7 +66,7 @@ class Submission:
         """Runs it. Raises typer.Exit: 1 where one was not taken or did not complete, 130 after Ctrl-C."""
         is_interrupted = is_late = False
         try:
-            asyncio.run(self._go(sources, unfit, concurrency=concurrency, timeout=timeout))
+            run(self._go(sources, unfit, concurrency=concurrency, timeout=timeout))
         except KeyboardInterrupt:
             is_interrupted = True
         except TimeoutError:

@@ -11,7 +11,7 @@ from typing import Final, NoReturn
 
 import typer
 
-from morag_client.cli.clients import INTERRUPTED, asked, client_of, line_of, said
+from morag_client.cli.clients import INTERRUPTED, asked, client_of, line_of, run, said
 from morag_client.cli.discovering import discover
 from morag_client.cli.following import ByAsking, ByInbox, Followed, Ways, finish, has_ended
 from morag_client.cli.inboxes import opened_inbox, printable
@@ -71,7 +71,7 @@ class Watch:
         """Follows them. Raises typer.Exit: 1 where not all completed in time, 130 after Ctrl-C; as `Place.ways`."""
         is_late = False
         try:
-            asyncio.run(self._follow(task_ids, everything=everything, timeout=timeout))
+            run(self._follow(task_ids, everything=everything, timeout=timeout))
         except KeyboardInterrupt:
             interrupted([] if self._followed is None else self._followed.open, self._place)
         except TimeoutError:
