@@ -55,7 +55,7 @@ def test_batch_report(profile, tmp_path):
 def test_batch_report_of_what_is_all_completed_a_few_at_a_time(tmp_path):
     # given more documents than are to be there at once, and a MoRAG that takes its time
     fill(tmp_path, *(f"{number}.md" for number in range(7)))
-    with mocking.asked(profile="guide", speed=0.05) as morag:
+    with mocking.asked(profile="guide", speed=0.2) as morag:
         # when they are put into it
         process = subprocess.Popen(
             [sys.executable, "app.py", str(tmp_path)],
@@ -89,7 +89,7 @@ def test_batch_report_of_nobody_there(tmp_path):
 
 def test_submit_and_stream(tmp_path):
     # given the application, and a MoRAG that takes its time
-    with mocking.asked(speed=0.05) as morag, streaming(morag, tmp_path) as url:
+    with mocking.asked(speed=0.5) as morag, streaming(morag, tmp_path) as url:
         with httpx2.Client(base_url=url, timeout=30) as visitor:
             # when a visitor submits a document and follows it
             submitted = visitor.post("/documents", files={"file": ("tides.md", mocking.TEXT)})
@@ -185,11 +185,11 @@ def test_next_job_fetches_what_the_webhook_names(tmp_path):
 @pytest.mark.parametrize("how", ["by the command line", "in code"])
 def test_recover_after_downtime(how, tmp_path):
     fill(tmp_path, "tides.md", "moon.md", "sea.md", "figures.xyz")
-    with mocking.asked(speed=0.3, max_retries=0) as morag:
+    with mocking.asked(speed=0.7, max_retries=0) as morag:
         # given a receiver that is killed while documents are under way, one of which has failed
         with recovering(morag, tmp_path) as process:
             known = submit(morag, tmp_path, "tides.md", "moon.md", "figures.xyz")
-            receiving.eventually(lambda: notes(tmp_path), seconds=20)
+            receiving.eventually(lambda: notes(tmp_path) and heard_of(tmp_path) == set(known), seconds=20)
             process.kill()
             process.wait()
         assert notes(tmp_path) == ["figures.xyz: task.failed, by webhook"]
@@ -397,6 +397,10 @@ def reconcile(morag: mocking.Asked, folder: Path) -> str:
     done = commands.run(folder, "reconcile", secret=None, **given)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
+
+
+def heard_of(folder: Path) -> set[str]:
+    return {task for (task,) in receiving.query(folder, "SELECT task_id FROM webhook_events")}
 
 
 def notes(folder: Path) -> list[str]:
