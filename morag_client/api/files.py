@@ -6,8 +6,9 @@ import os
 from pathlib import Path
 from typing import Final
 
-from morag_client.api.downloads import Download, ToFile, ToMemory
+from morag_client.api.downloads import Download
 from morag_client.api.endpoint import Endpoint
+from morag_client.api.keeping import ToFile, ToMemory
 from morag_client.api.models import StageFile, StageFiles
 from morag_client.api.places import segment, segments
 from morag_client.api.releases import EVERY_RELEASE, STAGES_INSTEAD, WITH_TASKS, Release

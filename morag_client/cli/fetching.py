@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 import typer
 
-from morag_client.api.downloads import plain_name
+from morag_client.api.keeping import plain_name
 from morag_client.cli.clients import INTERRUPTED, client_of, line_of, run, said
 from morag_client.cli.downloading import nothing_of
 from morag_client.cli.following import finish

@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 NOT_FOR_A_RECEIVER = {
-    *("typer", "click", "rich", "uvicorn", "socketio", "engineio", "redis", "httpx2", "alembic"),
+    *("typer", "click", "rich", "uvicorn", "socketio", "engineio", "redis", "httpx2", "stamina", "alembic"),
     "starlette.testclient",
 }
 

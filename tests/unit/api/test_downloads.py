@@ -13,7 +13,7 @@ from scripted import Asked, Scene, head, reset, says, scripted, sends
 
 from morag_client import ConfigurationError, NotFound, NotSupported, NotUnderstood, Unreachable
 from morag_client.api.addresses import address
-from morag_client.api.downloads import plain_name
+from morag_client.api.keeping import plain_name
 
 CONTENT = bytes(range(256)) * 4000
 URL = "/api/files/temp/t/markdown.md"
