@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -140,7 +141,9 @@ async def _events(inbox: Inbox, request: Request) -> Mapping[str, Any]:
 
 async def _event(inbox: Inbox, request: Request) -> Mapping[str, Any]:
     stored = await Queries(inbox).get(_id(request))
-    return {"event": views.record(stored), "payload": views.payload(stored.body)}
+    # A large body takes a while to be laid out, and the event loop has deliveries to answer.
+    payload = await asyncio.to_thread(views.payload, stored.body)
+    return {"event": views.record(stored), "payload": payload}
 
 
 async def _dead_letters(inbox: Inbox, request: Request) -> Mapping[str, Any]:
@@ -161,7 +164,10 @@ async def _quarantine(inbox: Inbox, request: Request) -> Mapping[str, Any]:
 
 
 async def _quarantined(inbox: Inbox, request: Request) -> Mapping[str, Any]:
-    return {"delivery": views.quarantined(await quarantine.get(inbox.database, _id(request)), with_body=True)}
+    delivery = await quarantine.get(inbox.database, _id(request))
+    return {
+        "delivery": {**views.quarantined(delivery), "payload": await asyncio.to_thread(views.payload, delivery.body)}
+    }
 
 
 async def _audit(inbox: Inbox, request: Request) -> Mapping[str, Any]:

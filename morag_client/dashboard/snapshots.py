@@ -24,6 +24,7 @@ class Snapshots:
             if len(self._kept) >= _MOST:
                 self._kept.clear()
             known = now + max_age, asyncio.ensure_future(_made(make))
+            known[1].add_done_callback(_failed)  # whoever asked may be gone, and nobody left to be told
             self._kept[key] = known
         # Who asked first may hang up; the others still want it.
         return await asyncio.shield(known[1])

@@ -70,12 +70,12 @@ def payload(body: bytes | None) -> dict[str, Any]:
         return {"text": clean.decode(errors="replace"), "is_json": False, "size": len(body), "artefacts": []}
 
 
-def quarantined(delivery: Quarantined, *, with_body: bool = False) -> dict[str, Any]:
+def quarantined(delivery: Quarantined) -> dict[str, Any]:
     """A delivery in quarantine."""
     fields = {**asdict(delivery), "identity": None, "body": None}
     shown: dict[str, Any] = described(fields)
     del shown["identity"], shown["body"]
-    return {**shown, **({"payload": payload(delivery.body)} if with_body else {})}
+    return shown
 
 
 def artefacts(decoded: Any) -> list[dict[str, str]]:

@@ -36,8 +36,8 @@ receiver = Receiver(registry=registry)
 """
 
 
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:  # while one is there, no event loop of a test can be
     with browsing.started() as started:
         yield started
 
