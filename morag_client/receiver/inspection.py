@@ -15,8 +15,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from morag_client.errors import ConfigurationError, InboxUnavailable
 from morag_client.dashboard.routes import dashboard_routes
+from morag_client.errors import ConfigurationError, InboxUnavailable
 from morag_client.events.payloads import as_text
 from morag_client.inbox.queries import HandlerRun, Record
 from morag_client.receiver.access import Access, Right
