@@ -15,6 +15,7 @@ from sqlalchemy import ColumnElement, Select, Table, func, literal_column, selec
 from sqlalchemy.engine import Connection
 
 from morag_client.inbox.database import Database
+from morag_client.inbox.event_listing import in_state
 from morag_client.inbox.tables import Tables
 
 NEWEST_TASKS: Final = 10_000
@@ -110,8 +111,8 @@ def _counting(tables: Tables, *, is_sqlite: bool) -> Select[Any]:
     return select(
         total.scalar_subquery().label("total_received"),
         _count(events, events.c.state == literal_column("'stored'")).label("waiting"),
-        _count(events, events.c.state == literal_column("'retrying'")).label("retrying"),
-        _count(events, events.c.state == literal_column("'failed'")).label("failed"),
+        _count(events, in_state(events, "retrying")).label("retrying"),
+        _count(events, in_state(events, "failed")).label("failed"),
         _count(tables.runs, tables.runs.c.state == literal_column("'failed'")).label("dead_letters"),
         _count(tables.runs, tables.runs.c.state == literal_column("'orphaned'")).label("orphaned"),
         _count(tables.quarantine).label("quarantined"),
