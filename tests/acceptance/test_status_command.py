@@ -126,7 +126,7 @@ def test_what_goes_wrong_is_one_line_that_says_what_to_do(tmp_path: Path, comman
 
 
 def test_what_a_server_says_tells_the_terminal_nothing(tmp_path: Path) -> None:
-    answer = {"task_id": "t", "status": "running", "message": "\x1b[2Jgone", "total_count": 0}
+    answer = {"task_id": "t", "status": "running", "message": "\x1b[2Jgone", "active_tasks": [], "total_count": 0}
     with Recorder(answer=json.dumps(answer).encode()) as recorder:
         done = run(tmp_path, "status", "t", url=recorder.base_url)
 
