@@ -17,7 +17,8 @@ from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
 from stepping import EFFECTS, OPEN, WAITING, Key, Stored
 
 from morag_client.inbox.inbox import Inbox
-from morag_client.progress.state import TaskState, advance, as_values, fresh, from_values
+from morag_client.progress.state import TaskState, as_values, fresh, from_values
+from morag_client.progress.telling import take
 from morag_client.wire.decoding import decode_object
 from morag_client.wire.parsing import read_payload
 
@@ -128,8 +129,9 @@ class Promises:
         events = [one for one in self.now.events.values() if one.task_key == key and one.sequence is not None]
         for event in events[state.sequence :]:
             reading = read_payload(decode_object(event.body))
-            state, is_late = advance(state, reading.fields, received_at=event.received_at)
+            state, is_late, belongs_to = take(state, reading.fields, record_id=event.id, received_at=event.received_at)
             assert bool(event.is_late) is is_late
+            assert event.belongs_to == belongs_to
         self._projected[key] = state
         return state
 
