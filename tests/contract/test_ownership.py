@@ -55,11 +55,11 @@ async def test_a_claim_projects_the_state_of_its_tasks_once_for_each_event(inbox
     first = await ann.claim_one(ids[0])
     again = next(iter((await ann.claim(*ids)).values()))
 
-    assert first.records == [Granted(1, 1, is_late=False, task="1;")]
+    assert first.records == [Granted(1, 1, is_late=False, task="1;", is_new=True)]
     assert again.records == [
         Granted(1, 1, is_late=False, task="1;2;3;"),
-        Granted(2, 2, is_late=True, task="1;2;"),
-        Granted(3, 3, is_late=False, task="1;2;3;"),
+        Granted(2, 2, is_late=True, task="1;2;", is_new=True),
+        Granted(3, 3, is_late=False, task="1;2;3;", is_new=True),
     ]
     [task] = await inboxes.rows_of(inbox, "tasks", "key, sequence, message, first_record_id, record_id")
     assert task[1:] == (3, "1;2;3;", 1, None)
