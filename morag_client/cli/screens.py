@@ -121,7 +121,7 @@ def bar(parts: Sequence[tuple[float, str]], width: int, *, is_ascii: bool) -> Te
     for share, style in parts:
         reached = min(reached + max(share, 0.0), 1.0)
         cells = round(reached * width) - drawn
-        if cells > 1 and not is_ascii and reached < 1:
+        if cells > 1 and not is_ascii and drawn + cells < width:
             text.append(full * (cells - 1) + _HALF, style)
         else:
             text.append(full * cells, style)

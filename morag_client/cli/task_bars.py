@@ -34,11 +34,12 @@ class TaskBars:
         self._until: dict[str, float] = {}
 
     def lines(self, width: int, height: int, is_ascii: bool) -> Iterator[Text]:
-        """Those under way first, as far as there is room; with few of them, their steps below."""
+        """Those under way, as far as there is room; of few tasks all, with their steps below."""
         names, states = dict(self._followed.names), dict(self._followed.states)
         going = [task_id for task_id in names if self._followed.is_open(task_id)]
-        order = list(names) if len(names) < height else going
         has_steps = len(names) <= _FEW
+        # How others ended stands above, in a line for each.
+        order = list(names) if has_steps else going
         drawn = 0
         for task_id in order[: max(height - 1, 1)]:
             state = states.get(task_id)

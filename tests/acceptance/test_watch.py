@@ -22,7 +22,7 @@ from morag_client import AsyncMoragClient, MoragClient
 from morag_client.cli.following import ByInbox, Followed, has_ended
 from morag_client.cli.inboxes import opened_inbox
 from morag_client.cli.task_bars import TaskBars
-from morag_client.progress.state import TaskState
+from morag_client.progress.state import StepState, TaskState
 from morag_client.progress.tasks import TaskQueries
 from morag_client.testing import MockMorag
 
@@ -287,6 +287,18 @@ def test_of_many_tasks_those_under_way_are_drawn_as_far_as_there_is_room() -> No
     assert not any(f"t{n}.pdf" in line for line in drawn for n in range(1, 40, 2))
     assert drawn[-1].strip() == "40 tasks: 20 completed, 20 under way"
     assert all(has_ended(state) == (state.state == "completed") for state in states.values())
+
+
+def test_a_bar_is_cut_into_the_steps_that_were_seen_and_full_at_the_end() -> None:
+    steps = {name: StepState("completed") for name in STEPS}
+    half = {**dict(list(steps.items())[:2]), "chunking": StepState("started")}
+    [going, *_] = bars({"t": TaskState("t", "", state="running", progress=50.0, steps=half)}, height=10)
+    [done, *below] = bars({"t": TaskState("t", "", state="completed", progress=100.0, steps=steps)}, height=10)
+
+    assert going.count("╸") == len(half)
+    assert done.count("╸") == len(steps) - 1
+    assert done.rstrip().endswith("completed")
+    assert [line.split()[1] for line in below] == STEPS
 
 
 def test_a_terminal_of_ascii_gets_ascii() -> None:
