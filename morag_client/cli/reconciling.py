@@ -89,7 +89,8 @@ async def _run(
     from morag_client.config import Settings  # noqa: PLC0415  # the CLI's help needs none of it
     from morag_client.inbox.rows import now  # noqa: PLC0415
     from morag_client.receiver.reconciling import FOUND_WITHIN, adopts_of, client_of  # noqa: PLC0415
-    from morag_client.reconcile.reconciler import Reconciler, Wanted  # noqa: PLC0415
+    from morag_client.reconcile.reconciler import Reconciler  # noqa: PLC0415
+    from morag_client.reconcile.round import Wanted  # noqa: PLC0415
 
     settings = Settings.load(api_url=api_url)
     client, close = client_of(settings)

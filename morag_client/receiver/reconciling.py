@@ -14,8 +14,9 @@ from morag_client.inbox.inbox import Inbox
 from morag_client.inbox.rows import now
 from morag_client.reconcile.asking import Asked
 from morag_client.reconcile.finding import Adopts
-from morag_client.reconcile.reconciler import Reconciler, Wanted
+from morag_client.reconcile.reconciler import Reconciler
 from morag_client.reconcile.report import Report
+from morag_client.reconcile.round import Wanted
 from morag_client.reconcile.rounds import Rounds
 
 FOUND_WITHIN: Final = timedelta(days=1)

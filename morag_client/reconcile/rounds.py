@@ -9,8 +9,9 @@ from typing import Final
 
 from morag_client.errors import InboxError
 from morag_client.inbox.database import DriverError
-from morag_client.reconcile.reconciler import Reconciler, Wanted
+from morag_client.reconcile.reconciler import Reconciler
 from morag_client.reconcile.report import Report
+from morag_client.reconcile.round import Wanted
 
 _SOON: Final = 5.0
 """Seconds after the start: what an outage has cost is seen soon, and the engine has numbered what it found."""
