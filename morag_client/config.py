@@ -35,7 +35,7 @@ class Settings(BaseSettings):
     """Opens the dashboard, and the inbox's own routes, to whoever knows it."""
     dashboard_session: float = Field(default=12 * 3600.0, gt=0, allow_inf_nan=False)
     """For how long, until it is asked for again."""
-    api_url: str | None = None
+    api_url: str | None = Field(default=None, repr=False)
     """Where MoRAG's REST API is; it is asked about tasks that went silent."""
     api_key: SecretStr | None = None
     reconcile_interval: float = Field(default=60.0, gt=0)
@@ -44,7 +44,7 @@ class Settings(BaseSettings):
     """After so long without an event, MoRAG is asked how a task stands."""
     reconcile_unknown: bool = True
     """Whether tasks are ours that MoRAG lists and no webhook told of; not where others use the same MoRAG."""
-    database_url: str | None = None
+    database_url: str | None = Field(default=None, repr=False)
     table_prefix: str = Field(default="", pattern=r"^[a-z0-9_]{0,32}$")
     insecure: bool = False
     inspect: bool = False
@@ -171,4 +171,6 @@ def _checked_url(url: str) -> str:
         raise ValueError(f"has more in it than a host and a path; {_EXAMPLE}")
     if parts.scheme == "http" and not is_loopback(host):
         raise ValueError(f"is not https: whoever is on the way could read the signed URLs; {_EXAMPLE}")
+    if parts.path.rstrip("/").endswith("/webhook"):
+        raise ValueError("ends in /webhook, which is added to it: leave that out")
     return url.rstrip("/")

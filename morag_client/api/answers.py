@@ -11,6 +11,7 @@ from morag_client.api.refusals import detail_of, refused
 from morag_client.api.requests import Head, Request
 from morag_client.errors import NotUnderstood
 from morag_client.events.payloads import Payload
+from morag_client.wire.redaction import redacted_bytes
 
 Answer = TypeVar("Answer", bound=Payload)
 
@@ -68,7 +69,8 @@ def read_answer(request: Request, answer: type[Answer], *, head: Head, body: byt
     if not 200 <= head.status_code < 300:  # noqa: PLR2004
         raise refused(request, head, body)
     try:
-        return answer.model_validate_json(body or b"{}")
+        # MoRAG repeats the webhook's URL in what it notes of a task, and an answer is easily shown.
+        return answer.model_validate_json(redacted_bytes(body) or b"{}")
     except ValidationError as error:
         problems = "; ".join(
             f"{'.'.join(map(str, problem['loc'])) or 'the body'}: {problem['msg']}"

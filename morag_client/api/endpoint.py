@@ -42,5 +42,6 @@ class Endpoint(Generic[Answer]):
 
     def _not_there(self, release: Release) -> str:
         having = [name for name in EVERY_RELEASE if name in self.requests]
-        instead = f"; {self.instead}" if self.instead else ""
+        # What stands in its place is in r3, or is not in r3.
+        instead = f"; {self.instead}" if self.instead and ("r3" in self.requests) != (release == "r3") else ""
         return f"{self.name} is not in MoRAG's release {release}, it is in {', '.join(having)}{instead}"

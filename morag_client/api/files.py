@@ -28,7 +28,8 @@ def download(
 
     `source` is a URL as webhooks name it (`/api/files/temp/{task_id}/markdown.md`), relative or of MoRAG's own origin,
     or a task's id with a `filename` (not in r3). The file is streamed, taken up where it broke off, checked against its
-    size, and in its place only when it is whole; in a folder it has its own name, which cannot lead elsewhere.
+    size, and in its place only when it is whole; in a folder it has its own name, which cannot lead elsewhere;
+    with a slash at the end, `to` is a folder and is made.
     `on_progress(received_bytes, total_bytes)` has a total of 0 while it is not known. Raises OSError,
     ConfigurationError for a URL of another origin, and ApiError.
     """
@@ -38,7 +39,7 @@ def download(
         path=place,
         releases=releases,
         instead=STAGES_INSTEAD,
-        keeping=lambda: ToFile(Path(to), name=filename or source),
+        keeping=lambda: ToFile(to, name=filename or source),
         on_progress=on_progress,
     )
 
@@ -68,7 +69,7 @@ def download_stage_file(
         path=f"/api/v1/files/download/{segments(path)}",
         releases=("r3",),
         instead=_TASKS_INSTEAD,
-        keeping=lambda: ToFile(Path(to), name=path),
+        keeping=lambda: ToFile(to, name=path),
         on_progress=on_progress,
     )
 

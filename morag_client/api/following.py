@@ -44,9 +44,11 @@ class Asker(Protocol):
     def run(self, course: Course[TaskStatus], /) -> Coroutine[Any, Any, TaskStatus]: ...
 
 
-async def follow(task_id: str, *, asker: Asker, inbox: TaskInbox | None) -> AsyncGenerator[Event, None]:
+async def follow(
+    task_id: str, *, asker: Asker, inbox: TaskInbox | None, questions: Questions | None = None
+) -> AsyncGenerator[Event, None]:
     """The task's events up to the first that ends it. Raises ApiError, NotSupported, and what the inbox raises."""
-    questions = Questions(task_id, asker)
+    questions = questions or Questions(task_id, asker)
     if inbox is None:
         while True:
             for event in await questions.ask():
@@ -74,6 +76,8 @@ class Questions:
         self._unanswered = 0.0
         self._progress: float | None = None
         self._has_started = False
+        self.trouble: ApiError | None = None
+        """Why the last question had no answer; None where it had one."""
 
     @property
     def wait(self) -> float:
@@ -84,9 +88,10 @@ class Questions:
         try:
             answer = await self._asker.run(status(self._task_id))
         except _PASSING as error:
+            self.trouble = error
             self._endure(error)
             return []
-        self._unanswered = 0.0
+        self._unanswered, self.trouble = 0.0, None
         events = self._news(answer)
         self._wait = _FIRST_WAIT if events else min(self._wait * _GROWTH, _LONGEST_WAIT)
         return events

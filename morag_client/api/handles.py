@@ -11,9 +11,9 @@ from typing import Any, Final, Literal, Protocol
 from anyio.from_thread import start_blocking_portal
 
 from morag_client.api.async_driver import AsyncDriver
-from morag_client.api.following import TaskInbox, follow
+from morag_client.api.following import Questions, TaskInbox, follow
 from morag_client.api.server import Server
-from morag_client.errors import ConfigurationError, TaskFailedError, TaskTimeout
+from morag_client.errors import ApiError, ConfigurationError, TaskFailedError, TaskTimeout
 from morag_client.events.names import is_final
 from morag_client.events.payloads import Payload, TaskResult
 from morag_client.events.types import Event
@@ -61,16 +61,16 @@ class AsyncTaskHandle:
         of MoRAG cannot be asked and there is no inbox, ApiError, and InboxUnavailable.
         """
         last: Event | None = None
+        questions = Questions(self.task_id, self._driver)
+        following = follow(self.task_id, asker=self._driver, inbox=self._inbox, questions=questions)
         try:
-            async with asyncio.timeout(_seconds(timeout)), contextlib.aclosing(self._events()) as events:
+            async with asyncio.timeout(_seconds(timeout)), contextlib.aclosing(following) as events:
                 async for event in events:
                     last = event
         except TimeoutError:
-            raise TaskTimeout(_late(self.task_id, timeout, last), task_id=self.task_id) from None
+            trouble = questions.trouble
+            raise TaskTimeout(_late(self.task_id, timeout, last, trouble), task_id=self.task_id) from trouble
         return outcome(self.task_id, last)
-
-    def _events(self) -> AsyncGenerator[Event, None]:
-        return follow(self.task_id, asker=self._driver, inbox=self._inbox)
 
 
 class TaskHandle:
@@ -167,6 +167,9 @@ def _seconds(timeout: float | timedelta | None) -> float | None:
     return seconds
 
 
-def _late(task_id: str, timeout: object, last: Event | None) -> str:
+def _late(task_id: str, timeout: object, last: Event | None, trouble: ApiError | None) -> str:
     known = "nothing was heard of it" if last is None else f"the last that was heard of it is {last.name}"
-    return f"task {task_id} has not ended within {timeout!s} s; {known}. It goes on at MoRAG: wait again, or cancel it"
+    if trouble is not None:
+        known += f", and MoRAG could not be asked ({trouble})"
+    end = "If MoRAG has it, it goes on: wait again, or cancel it"
+    return f"task {task_id} has not ended within {timeout!s} s; {known}. {end}"

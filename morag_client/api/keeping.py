@@ -31,8 +31,11 @@ class Keeping(Protocol[Result_co]):
 class ToFile:
     """Keeps a download in a file beside its place, and puts it there when it is whole."""
 
-    def __init__(self, to: Path, *, name: str) -> None:
-        self._place = to / plain_name(name) if to.is_dir() else to
+    def __init__(self, to: str | os.PathLike[str], *, name: str) -> None:
+        place = Path(to)
+        if os.fspath(to).endswith("/"):  # which a Path forgets; without it, each file would take the place of the last
+            place.mkdir(parents=True, exist_ok=True)
+        self._place = place / plain_name(name) if place.is_dir() else place
         self._part = self._place.with_name(f".{self._place.name}.{os.urandom(6).hex()}{PART}")
 
     def open(self) -> BinaryIO:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -17,6 +18,10 @@ _FIRST_WAIT: Final = 0.2
 _LONGEST_BACKOFF: Final = 10.0
 _JITTER: Final = 0.2
 _PASSING: Final = {429, 500, 502, 503, 504}
+
+
+# Where nobody has set logging up, Python prints what a library warns of; each error says how it ended anyway.
+logging.getLogger("stamina").addHandler(logging.NullHandler())
 
 
 def retrying(request: Request, *, attempts: int) -> Any:

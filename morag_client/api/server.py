@@ -19,6 +19,7 @@ from morag_client.errors import ApiError, ConfigurationError, NotUnderstood, Tim
 from morag_client.wire.redaction import REDACTED
 
 DEFAULT_URL: Final = "http://localhost:8000"
+_BROKEN: Final = (httpx2.RemoteProtocolError, httpx2.DecodingError, httpx2.ReadError, httpx2.WriteError)
 _UNSENT: Final = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout)
 
 
@@ -63,8 +64,10 @@ class Server:
                 is_unsent=isinstance(error, _UNSENT),
             )
         said = str(error) or type(error).__name__
-        if isinstance(error, httpx2.RemoteProtocolError | httpx2.DecodingError):
+        if isinstance(error, _BROKEN):
             hint = "the connection broke, or what is there does not speak HTTP"
+            if not request.is_idempotent:
+                hint += "; MoRAG may have taken it all the same, so look before you send it again"
         else:
             hint = "is it running? Set base_url= or MORAG_API_URL to where it is"
         if isinstance(error, httpx2.InvalidURL):

@@ -73,6 +73,7 @@ class Submission:
             is_late = True
         except ApiError as error:
             typer.echo(f"error: {said(error)}", err=True)
+            self._none_sent(sources, why=said(error))
             raise typer.Exit(1) from None
         if self._outcomes:
             self._sum_up()
@@ -82,6 +83,12 @@ class Submission:
             conclude(self._followed, self._place, timeout=timeout if is_late else None)
         if any(outcome.word != "taken" for outcome in self._outcomes):
             raise typer.Exit(1)
+
+    def _none_sent(self, sources: Sequence[Source], *, why: str) -> None:
+        """For machines, which have a line for each document however it ends."""
+        if self._as_json and not self._outcomes:
+            for source in sources:
+                typer.echo(line_of({"file": source.name, "outcome": "unsent", "task_id": None, "error": why}))
 
     async def _go(
         self,

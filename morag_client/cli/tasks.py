@@ -61,8 +61,9 @@ def tasks(
     try:
         task, events = asyncio.run(_one(database_url, task_id, tenant=tenant or "", limit=limit))
     except RecordNotFound as error:
-        whose = f"of tenant {tenant!r}" if tenant else "without a tenant; --tenant says whose it is"
-        typer.echo(f"error: {printable(f'{error} {whose}')}", err=True)
+        whose = f"of tenant {tenant!r}" if tenant else "without a tenant (--tenant says whose it is)"
+        when = "; what a receiver without handlers has stored is known once one with handlers has looked at it"
+        typer.echo(f"error: {printable(f'{error} {whose}{when}')}", err=True)
         raise typer.Exit(1) from None
     if as_json:
         typer.echo(json.dumps(as_object(task) | {"events": [_event_as_object(event) for event in events[:limit]]}))

@@ -291,3 +291,11 @@ def test_ctrl_c_in_mid_upload_says_what_was_not_sent(folder: Path) -> None:
     assert terminal.shown.rpartition("\x1b[?25h")[1]
     assert "0 of 2 were taken, 2 not sent" in terminal.plain
     assert "  large.pdf: interrupted" in terminal.plain
+
+
+def test_for_machines_there_is_a_line_for_each_document_also_where_none_was_sent(folder: Path) -> None:
+    done = submit(folder, "one.md", "two.md", "--json", url="http://127.0.0.1:9")
+
+    assert done.returncode == 1
+    assert outcomes(done) == {"one.md": "unsent", "two.md": "unsent"}
+    assert "could not be reached" in done.stderr

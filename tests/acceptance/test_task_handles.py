@@ -24,6 +24,7 @@ from morag_client import (
     TaskFailedError,
     TaskResult,
     TaskTimeout,
+    Unreachable,
 )
 from morag_client.api import following
 from morag_client.testing import FaultPlan, MockMorag
@@ -237,9 +238,10 @@ def test_a_server_that_is_away(document: Path, caplog: pytest.LogCaptureFixture)
     with MockMorag(profile="r2") as mock, client_of(mock, attempts=1) as client:
         task = client.task(client.ingest_file(document))
 
-    with pytest.raises(TaskTimeout, match="nothing was heard of it"):
+    with pytest.raises(TaskTimeout, match="nothing was heard of it, and MoRAG could not be asked") as caught:
         task.result(timeout=1.5)
 
+    assert isinstance(caught.value.__cause__, Unreachable)
     assert caplog.text.count("is not known at the moment") == 1
 
 

@@ -155,3 +155,13 @@ def test_what_is_no_such_place_is_refused_and_not_shown(given: str) -> None:
         Settings.load(public_url=given)
 
     assert CANARY not in str(caught.value)
+
+
+def test_a_public_url_does_not_name_the_webhook_too() -> None:
+    with pytest.raises(ConfigurationError, match="ends in /webhook"):
+        Settings.load(public_url="https://app.example/morag/webhook/")
+
+
+@pytest.mark.parametrize("name", ["database_url", "api_url"])
+def test_passwords_in_urls_are_not_shown(name: str) -> None:
+    assert "hunter2" not in repr(Settings.load(**{name: "postgresql://user:hunter2@db/x"}))

@@ -277,3 +277,20 @@ def test_what_is_not_asked(place: str) -> None:
 )
 def test_a_name_cannot_lead_elsewhere(source: str, name: str) -> None:
     assert plain_name(source) == name
+
+
+@both
+def test_a_folder_that_is_not_there_is_made(kind: Kind, tmp_path: Path) -> None:
+    with scripted(whole()) as server:
+        places = [
+            calling(
+                kind,
+                server.url,
+                lambda client, name=name: client.download("t-1", name, to=f"{tmp_path}/new/deep/"),
+                api_version="r1",
+            )
+            for name in ("a.json", "b.json")
+        ]
+
+    assert [place.relative_to(tmp_path) for place in places] == [Path("new/deep/a.json"), Path("new/deep/b.json")]
+    assert [place.read_bytes() for place in places] == [CONTENT, CONTENT]

@@ -24,6 +24,7 @@ from morag_client import (
     Unreachable,
 )
 from morag_client.api import answers
+from morag_client.wire.signed_url import Claims, UrlSigner
 
 PENDING = {"task_id": "t", "status": "pending"}
 TAKEN = {"task_id": "t"}
@@ -279,3 +280,29 @@ def test_odd_names_of_files_stay_in_their_header(kind: Kind, name: str, tmp_path
     lines = server.asked[0].body.split(b"\r\n")
     assert [line for line in lines if line.startswith(b"x:")] == []
     assert sum(line.count(b"filename=") for line in lines) == 1
+
+
+@pytest.mark.parametrize("scene", [reset, sends(), sends(head(200), b"{", resets=True)])
+def test_what_may_have_been_taken_is_said_to_be(kind: Kind, scene: Any, document: Path) -> None:
+    with scripted(scene) as server, pytest.raises(Unreachable, match="may have taken it all the same") as caught:
+        calling(kind, server.url, lambda client: client.ingest_file(document), api_version="r1")
+
+    assert not caught.value.is_unsent
+
+
+def test_a_question_may_be_asked_again(kind: Kind) -> None:
+    with scripted(reset) as server, pytest.raises(Unreachable) as caught:
+        status_of(kind, server.url)
+
+    assert "may have taken" not in str(caught.value)
+
+
+def test_the_token_of_a_signed_url_is_not_in_an_answer(kind: Kind) -> None:
+    token = UrlSigner([b"a key of some length"]).sign(Claims({"ref": "r"}))
+    entry = {"status": "running", "metadata": {"webhook_url": f"https://app.example/webhook/{token}"}}
+    noted = {"task_id": "t", "history": [entry]}
+    with scripted(says(noted)) as server:
+        history = calling(kind, server.url, lambda client: client.history("t"), api_version="r2")
+
+    assert token not in repr(history)
+    assert history.history[0].metadata == {"webhook_url": "https://app.example/webhook/REDACTED"}
