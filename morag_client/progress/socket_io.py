@@ -161,7 +161,9 @@ class Sockets:
             if len(member.joined) >= _MOST_SCOPES and scope not in member.joined:
                 return {"error": f"this connection follows {_MOST_SCOPES} things already"}
             await self._join(member, scope)
-        except (ConfigurationError, InboxUnavailable) as error:
+        except ConfigurationError as error:
+            return {"error": str(error)}
+        except InboxUnavailable as error:  # what the database said is for the log alone
             return {"error": str(error).partition(": ")[0]}
         return {"status": "subscribed"}
 

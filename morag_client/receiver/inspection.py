@@ -16,6 +16,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from morag_client.dashboard.routes import dashboard_routes
+from morag_client.dashboard.sessions import comes_from_us
 from morag_client.errors import ConfigurationError, InboxUnavailable
 from morag_client.events.payloads import as_text
 from morag_client.inbox.queries import HandlerRun, Record
@@ -122,8 +123,13 @@ def _guarded(
         except Exception:  # the application's own function
             logger.exception("authorize failed")
             return JSONResponse({"detail": "who may look inside cannot be found out"}, 503)
-        if right is None or (wanted == "act" and right != "act"):
+        if right is None:
             return JSONResponse({"detail": access.advice}, 403)
+        if wanted == "act" and right != "act":
+            return JSONResponse({"detail": "you may look, and not act"}, 403)
+        if wanted == "act" and not comes_from_us(request):
+            # The application's own session may be a cookie that a browser sends along whoever asks.
+            return JSONResponse({"detail": "a page of another site may not act here"}, 403)
         return await answering(request)
 
     answering = _answering(endpoint)

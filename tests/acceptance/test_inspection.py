@@ -303,3 +303,24 @@ def test_large_bodies_are_listed_within_a_bound(inspected: str) -> None:
 
     listed = ask(inspected, "/webhooks").json
     assert [item["payload"]["number"] for item in listed] == list(range(4, 20))
+
+
+@pytest.mark.parametrize("line", [b"Sec-Fetch-Site: cross-site", b"Origin: https://evil.example"])
+@pytest.mark.parametrize(("method", "target"), ACTING)
+def test_a_page_of_another_site_does_not_act_by_the_session_that_a_browser_sends_along(
+    tmp_path: Path, method: str, target: str, line: bytes
+) -> None:
+    with servers.serving(receiving.receiver_of(tmp_path, authorize=lambda _: "act")) as url:
+        post(url, deliveries.task_body())
+
+        assert ask(url, target, line, method=method).status == 403
+        assert len(ask(url, "/webhooks", line).json) == 1
+        assert ask(url, target, method=method).status == 200
+
+
+@pytest.mark.parametrize(("method", "target"), ACTING)
+def test_who_may_look_only_is_told_so(tmp_path: Path, method: str, target: str) -> None:
+    with servers.serving(receiving.receiver_of(tmp_path, authorize=lambda _: "read")) as url:
+        answer = ask(url, target, method=method)
+
+    assert (answer.status, answer.json) == (403, {"detail": "you may look, and not act"})

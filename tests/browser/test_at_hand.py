@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
+import commands
 import deliveries
 import pytest
 import servers
@@ -180,3 +182,16 @@ def test_a_chart_has_its_numbers_as_a_table(served: str, opened) -> None:
 
     row = chart.locator("tbody tr").last
     expect(row.locator("td")).to_have_text(["14", "1"])
+
+
+def test_an_address_that_is_none_says_so(served: str, opened) -> None:
+    for place in ("/dashboard/%E0%A4%A", "/dashboard/nowhere"):
+        page = opened(served + place)
+        expect(page.get_by_role("heading", name="Not found")).to_be_visible()
+
+
+def test_a_receiver_without_handlers_says_why_no_task_is_shown(folder: Path, browser, opened) -> None:
+    with commands.served(folder, "--inspect", "--no-access-log") as process:
+        post(process.url, *whole_task("t-1"))
+        page = opened(f"{process.url}/dashboard")
+        expect(page.get_by_role("heading", name="This receiver has no handlers")).to_be_visible()

@@ -8,8 +8,17 @@ const listeners = new Set();
 /** @returns {{path: string[], params: Record<string, string>}} */
 export function here() {
   const below = location.pathname.startsWith(base) ? location.pathname.slice(base.length) : "";
-  const path = below.split("/").filter(Boolean).map(decodeURIComponent);
+  const path = below.split("/").filter(Boolean).map(decoded);
   return { path, params: Object.fromEntries(new URLSearchParams(location.search)) };
+}
+
+/** A part of the path as it reads; as it stands where it is no encoding of anything. */
+function decoded(part) {
+  try {
+    return decodeURIComponent(part);
+  } catch {
+    return part;
+  }
 }
 
 /** The address of a place. */

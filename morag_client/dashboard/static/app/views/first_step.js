@@ -16,7 +16,7 @@ export function FirstStep() {
         document's whole way through the pipeline: <${Line} text=${emit} /></li>
       <li>${hasHandlers
         ? html`<b>Watch it here.</b> The task appears by itself, and its bar moves with each step.`
-        : html`<b>Serve your handlers.</b> This receiver has none: events are stored and wait, and no task is shown, until
+        : html`<b>Serve your handlers.</b> This receiver has none: events are stored and wait, and no task is shown, until${" "}
           <code>morag-client serve app:receiver</code> looks at them.`}</li>
     </ol>
   </section>`;

@@ -22,6 +22,7 @@ export function Overview({ params }) {
     <div class="head top"><${Title} name="Overview" /><${Liveness} error=${error} /><${Reconcile} done=${reload} /></div>
     <${Trouble} error=${error} />
     ${isEmpty && html`<${FirstStep} />`}
+    ${!isEmpty && html`<${WithoutHandlers} waiting=${data.backlog.waiting} />`}
     <${Tiles} data=${data} />
     <${InFlight} data=${data} />
     ${!isEmpty && html`
@@ -32,6 +33,15 @@ export function Overview({ params }) {
       <div class="columns"><${Durations} /><${Handlers} backlog=${data.backlog} /></div>
       <${Ended} data=${data} />`}
   `;
+}
+
+/** Why nothing is seen of tasks whose events are stored: nobody here looks at them. */
+function WithoutHandlers({ waiting }) {
+  const { has_handlers: hasHandlers } = useSession();
+  if (hasHandlers || !waiting) return null;
+  return html`<section class="card" aria-labelledby="without"><h2 id="without">This receiver has no handlers</h2>
+    <p>${plural(waiting, "event")} ${waiting === 1 ? "is" : "are"} stored and ${waiting === 1 ? "waits" : "wait"}. Tasks and their
+      steps are shown here once${" "}<code>morag-client serve app:receiver</code>${" "}looks at them.</p></section>`;
 }
 
 const isBlank = (data) =>

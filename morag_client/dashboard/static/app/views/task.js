@@ -70,7 +70,7 @@ function Timeline({ task }) {
   const reach = Math.max(last - first, 1);
   const at = (moment) => ((Date.parse(moment) - first) / reach) * 100;
   return html`<section class="card" aria-labelledby="timeline"><div class="head"><h2 id="timeline">Steps</h2>
-      <span class="muted">${duration(reach / 1000)} from first to last</span></div>
+      <span class="muted">${duration((Math.max(...times) - first) / 1000)} from first to last</span></div>
     <ol class="timeline">${task.steps.map((step) => {
       const from = step.started_at ? at(step.started_at) : step.finished_at ? at(step.finished_at) : 0;
       const to = step.finished_at ? at(step.finished_at) : step.status === "started" ? 100 : from;
