@@ -66,9 +66,14 @@ def eventually(holds: Callable[[], Any], *, seconds: float = 10.0) -> Any:
 
 
 def query(folder: Path, sql: str) -> list[tuple[Any, ...]]:
-    """What another process sees in the folder's inbox."""
+    """What another process sees in the folder's inbox; nothing while that is not made yet."""
     with contextlib.closing(sqlite3.connect(folder / "inbox.db", timeout=5)) as connection:
-        return connection.execute(sql).fetchall()
+        try:
+            return connection.execute(sql).fetchall()
+        except sqlite3.OperationalError as error:
+            if str(error).startswith("no such table"):
+                return []
+            raise
 
 
 def counts(folder: Path) -> tuple[int, int]:

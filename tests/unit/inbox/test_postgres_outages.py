@@ -98,7 +98,8 @@ async def test_an_outage_is_said_in_time_and_over_when_it_is_over(
     proxy.set("pass")
 
     assert (await record(inbox)).is_new
-    assert await asyncio.gather(*(read(inbox) for _ in range(30)), *(write(inbox) for _ in range(30))) == [1] * 60
+    # Each has a second, which as many as the machine has to make connections for at once would not keep.
+    assert await asyncio.gather(*(read(inbox) for _ in range(10)), *(write(inbox) for _ in range(10))) == [1] * 20
 
 
 @pytest.mark.parametrize("mode", MODES)
