@@ -17,15 +17,14 @@ LONGEST_WAIT: Final = 60.0
 _FIRST_WAIT: Final = 0.2
 _LONGEST_BACKOFF: Final = 10.0
 _JITTER: Final = 0.2
+_NOBODY: Final = logging.NullHandler()
 _PASSING: Final = {429, 500, 502, 503, 504}
-
-
-# Where nobody has set logging up, Python prints what a library warns of; each error says how it ended anyway.
-logging.getLogger("stamina").addHandler(logging.NullHandler())
 
 
 def retrying(request: Request, *, attempts: int) -> Any:
     """Attempts for a `for` or an `async for`, each a context manager; between them they wait, longer each time."""
+    # Where nobody has set logging up, Python prints what a library warns of; each error says how it ended anyway.
+    logging.getLogger("stamina").addHandler(_NOBODY)
     return stamina.retry_context(
         on=backoff_for(request),
         attempts=attempts,
